@@ -1,0 +1,54 @@
+# `make` lists what there is. Everything is installed into $(VENV); nothing is installed globally.
+VENV ?= .venv
+PYTHON ?= python3
+
+BIN := $(VENV)/bin
+UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
+ENOUGH := import sys; sys.version_info >= (3, 11) or \
+  sys.exit('Python 3.11 or newer is needed: make setup PYTHON=python3.12')
+CHOICE := import sys; print('3.%d' % min(sys.version_info[1], 14))
+DEMO := build/my-model
+SOURCES := hooks local_extensions.py tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast lint format clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install the template's own tools into .venv (a second run needs no network)
+	@key="$$(cksum < pyproject.toml) $(CURDIR)"; stamp="$(VENV)/.template-installed"; \
+	if [ "$$(cat "$$stamp" 2>/dev/null)" != "$$key" ]; then set -e; \
+	  echo "Installing into $(VENV), once ..."; \
+	  [ -x "$(BIN)/python" ] || { $(PYTHON) -c "$(ENOUGH)"; $(PYTHON) -m venv "$(VENV)"; }; \
+	  [ -x "$(UV)" ] || "$(BIN)/python" -m pip install --quiet --disable-pip-version-check uv; \
+	  "$(UV)" pip install --quiet --compile-bytecode --python "$(BIN)/python" --group dev; \
+	  echo "$$key" > "$$stamp"; \
+	fi
+
+demo: setup ## Bake a project into build/ and watch a model live its whole life in it
+	@rm -rf $(DEMO) && mkdir -p build
+	@printf '{cookiecutters_dir: build/.clones, replay_dir: build/.replay}\n' > build/.config.yaml
+	@"$(BIN)/cookiecutter" . --no-input --config-file build/.config.yaml --output-dir build \
+	  python_version="$$("$(BIN)/python" -c "$(CHOICE)")"
+	@$(MAKE) --no-print-directory -C $(DEMO) rehearse VENV="$$(cd "$(VENV)" && pwd)"
+	@echo
+	@echo "Look at $(DEMO)/rehearsal/report.html, and at the repository around it: $(DEMO)/README.md"
+
+test: test-fast ## Run every test; the slow ones install and run baked projects
+	@"$(BIN)/pytest" -m slow --durations=10
+
+test-fast: setup ## Run the tests that install nothing
+	@"$(BIN)/pytest" -m "not slow" --numprocesses=auto --durations=10
+
+lint: setup ## Check style and types of hooks and tests
+	@"$(BIN)/ruff" check $(SOURCES)
+	@"$(BIN)/ruff" format --check $(SOURCES)
+	@"$(BIN)/mypy"
+
+format: setup ## Rewrite hooks and tests in the project's style
+	@"$(BIN)/ruff" check --fix-only $(SOURCES)
+	@"$(BIN)/ruff" format $(SOURCES)
+
+clean: ## Remove the environment, the bakes and the caches
+	rm -rf "$(VENV)" build .hypothesis .mypy_cache .pytest_cache .ruff_cache

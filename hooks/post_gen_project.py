@@ -1,0 +1,42 @@
+"""Keep the files that belong to the answers, remove their variants, say what comes next."""
+
+import json
+from pathlib import Path
+
+ANSWERS: dict[str, str] = json.loads(r"""{{ cookiecutter | tojson }}""")
+
+VARIANTS = {  # file of the project: (the question that decides, the answers that bring a variant)
+    "params.yaml": ("task", ["classification", "regression"]),
+    "policy.yaml": ("task", ["classification", "regression"]),
+    "LICENSE": ("license", ["MIT", "BSD-3-Clause", "Apache-2.0", "Proprietary"]),
+}
+
+NEXT_STEPS = """
+  The repository is in {project_slug}/ and complete. Next:
+
+    cd {project_slug}
+    git init --initial-branch=main && git add --all && git commit -m "Start"
+    make setup       installs what it needs, into .venv
+    make rehearse    shows the whole life of a model, on this machine
+    make check       lint, types and tests
+
+  params.yaml says what is learnt, policy.yaml what a model must reach,
+  README.md the rest.
+"""
+
+
+def variant(file: Path, answer: str) -> Path:
+    """Name the file that holds one answer's variant: params.yaml -> params.regression.yaml."""
+    return file.with_name(f"{file.stem}.{answer}{file.suffix}")
+
+
+for name, (question, answers) in VARIANTS.items():
+    file = Path(name)
+    for answer in answers:
+        if answer == ANSWERS[question]:
+            variant(file, answer).replace(file)
+        else:
+            variant(file, answer).unlink()
+
+if "_commit" not in ANSWERS:  # `cruft update` bakes twice, and speaks for itself
+    print(NEXT_STEPS.format(**ANSWERS))

@@ -1,0 +1,87 @@
+"""A baked project's own checks, for both tasks, in one environment that they share."""
+
+import resource
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import TASKS, BakedProject, Baker, run
+
+pytestmark = pytest.mark.slow
+
+PYTHON_VERSION = f"3.{min(sys.version_info[1], 14)}"
+
+
+@pytest.fixture(scope="module")
+def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("environment") / "venv"
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def project(
+    request: pytest.FixtureRequest,
+    template: Path,
+    venv: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> BakedProject:
+    """A bake as its owner has it: committed to git, and installed."""
+    folder = tmp_path_factory.mktemp(request.param)
+    project = Baker(template, folder).bake(task=request.param, python_version=PYTHON_VERSION)
+    identity = ("-c", "user.name=Template Test", "-c", "user.email=test@example.org")
+    project.run("git", "init", "--quiet", "--initial-branch=main")
+    project.run("git", "add", "--all")
+    project.run("git", *identity, "commit", "--quiet", "--message", "Start")
+    make(project, venv, "setup")
+    return project
+
+
+def make(project: BakedProject, venv: Path, *arguments: str) -> str:
+    """Run the project's own Makefile; a `make` around these tests lends it nothing."""
+    command = ("make", *arguments, f"VENV={venv}", f"PYTHON={sys.executable}")
+    return run(*command, cwd=project.path, MAKEFLAGS="", MAKELEVEL="").stdout
+
+
+def test_its_own_checks_are_green(project: BakedProject, venv: Path) -> None:
+    """Lint, strict types, tests, and their coverage of at least 90 %."""
+    printed = make(project, venv, "check")
+
+    assert "no issues found" in printed  # mypy
+    assert " passed" in printed
+    assert "Required test coverage of 90" in printed
+    assert "TOTAL" in printed
+
+
+def test_it_rehearses_the_life_of_a_model(project: BakedProject, venv: Path) -> None:
+    before = project.run("git", "rev-parse", "HEAD").stdout
+    start = time.monotonic()
+
+    printed = make(project, venv, "rehearse").lower()
+
+    assert time.monotonic() - start < 60
+    for word in ("staging", "production", "refused", "rolled back", "held", "drift"):
+        assert word in printed, printed
+    assert project.run("git", "rev-parse", "HEAD").stdout == before
+    assert project.run("git", "status", "--porcelain").stdout == "", (
+        "it works in a throw-away clone"
+    )
+
+
+def test_a_second_setup_installs_nothing(project: BakedProject, venv: Path) -> None:
+    """So that it works without a network."""
+    assert make(project, venv, "setup", "UV=false") == ""
+
+
+def test_help_answers_at_once(project: BakedProject, venv: Path) -> None:
+    """Processor time, which equals the time on the clock of an idle machine: the best of five."""
+    times = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        printed = run(str(venv / "bin" / "model"), "--help", cwd=project.path).stdout
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+        assert "promote" in printed
+
+    assert min(times) < 0.3, times

@@ -1,0 +1,231 @@
+"""What the files of a bake hold: answers where they belong, and the template's bytes elsewhere."""
+
+import ast
+import fnmatch
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from .conftest import FOLDER, OTHER_ANSWERS, ROOT, BakedProject, run
+
+RENDERED = {
+    ".python-version",
+    "CODEOWNERS",
+    "LICENSE.BSD-3-Clause",
+    "LICENSE.MIT",
+    "LICENSE.Proprietary",
+    "README.md",
+    "pyproject.toml",
+    "tests/package.py",
+}
+CONTEXT = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+DEFAULTS = ["My Model", "my-model", "my_model", "Your Name", "you@example.com", "your-organisation"]
+
+
+def template_files(template: Path) -> dict[str, Path]:
+    """Each file of the template, by its path in the template folder."""
+    folder = template / FOLDER
+    return {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+
+
+def test_exactly_the_listed_files_are_rendered(template: Path) -> None:
+    patterns = CONTEXT["_copy_without_render"]
+    rendered = {
+        name
+        for name in template_files(template)
+        if not any(
+            fnmatch.fnmatch(str(part), pattern)
+            for pattern in patterns
+            for part in [Path(name), *Path(name).parents]
+        )
+    }
+
+    assert rendered == RENDERED
+
+
+def test_every_pattern_of_verbatim_files_is_about_something_that_runs(template: Path) -> None:
+    """A pattern that matches nothing belongs to a part that comes later, and is named here."""
+    later = {"Dockerfile", "compose.yaml", "deploy/*", ".github/*"}
+    names = template_files(template)
+    unused = {
+        pattern
+        for pattern in CONTEXT["_copy_without_render"]
+        if not any(fnmatch.fnmatch(name, pattern) for name in names)
+    }
+
+    assert unused <= later
+
+
+def test_everything_else_has_the_templates_bytes(template: Path, project: BakedProject) -> None:
+    verbatim = {
+        name.replace("{{cookiecutter.package_name}}", OTHER_ANSWERS["package_name"]): path
+        for name, path in template_files(template).items()
+        if name not in RENDERED
+    }
+    baked = [name for name in verbatim if project.has(name)]
+
+    assert len(baked) > 40
+    for name in baked:
+        assert (project.path / name).read_bytes() == verbatim[name].read_bytes(), name
+
+
+def test_verbatim_files_hold_no_template_expression(template: Path) -> None:
+    for name, path in template_files(template).items():
+        if name not in RENDERED:
+            assert b"cookiecutter" not in path.read_bytes(), name
+
+
+def test_no_delimiter_is_left_in_a_rendered_file(project: BakedProject) -> None:
+    for name in {*RENDERED, "LICENSE"} & set(project.files()):
+        assert not re.search(r"\{\{|\}\}|\{%|%\}|\{#|cookiecutter\.", project.read(name)), name
+
+
+def test_every_structured_file_parses(project: BakedProject) -> None:
+    readers: dict[str, Callable[[str], object]] = {
+        ".toml": tomllib.loads,
+        ".yaml": yaml.safe_load,
+        ".yml": yaml.safe_load,
+        ".json": json.loads,
+        ".py": ast.parse,
+    }
+    kinds = set()
+    for name in project.files():
+        if reader := readers.get(Path(name).suffix):
+            kinds.add(Path(name).suffix)
+            assert reader(project.read(name)) is not None, name
+
+    assert {".toml", ".yaml", ".json", ".py"} <= kinds
+
+
+def test_text_files_end_with_one_newline_and_hold_no_carriage_return(project: BakedProject) -> None:
+    for name in project.files():
+        content = (project.path / name).read_bytes()
+        assert b"\r" not in content, name
+        assert content == b"" or (content.endswith(b"\n") and not content.endswith(b"\n\n")), name
+
+
+def test_the_answers_arrive(baked: dict[str, BakedProject]) -> None:
+    project = baked["regression"]
+    metadata = tomllib.loads(project.read("pyproject.toml"))["project"]
+
+    assert metadata["name"] == "harbour-tides"
+    assert metadata["description"] == OTHER_ANSWERS["description"]
+    assert metadata["authors"] == [{"name": "Ann Lee", "email": "ann.lee@example.org"}]
+    assert metadata["requires-python"] == ">=3.13"
+    assert metadata["license"] == "BSD-3-Clause"
+    assert metadata["scripts"] == {"model": "tidewater.cli.app:main"}
+    assert metadata["urls"] == {"Repository": "https://github.com/pier-authority/harbour-tides"}
+    assert project.read(".python-version") == "3.13\n"
+    assert project.read("README.md").startswith("# Harbour Tides\n\nPredicts the water level")
+    assert "@pier-authority/model-approvers" in project.read("CODEOWNERS")
+    assert project.has("src/tidewater/cli/app.py")
+
+
+def test_no_default_answer_leaks(project: BakedProject) -> None:
+    for name in project.files():
+        content = (project.path / name).read_bytes().decode("utf-8", errors="replace")
+        for default in DEFAULTS:
+            assert default not in content, f"{name} holds {default!r}"
+
+
+def test_a_proprietary_licence_has_a_valid_expression(bake: Callable[..., BakedProject]) -> None:
+    project = bake(license="Proprietary")
+
+    metadata = tomllib.loads(project.read("pyproject.toml"))["project"]
+    assert metadata["license"] == "LicenseRef-Proprietary"
+
+
+def test_production_and_policy_have_their_own_owners(baked: dict[str, BakedProject]) -> None:
+    lines = baked["regression"].read("CODEOWNERS").splitlines()
+    owners = dict(line.split() for line in lines if line and not line.startswith("#"))
+
+    assert owners["/deploy/production/"] == owners["/policy.yaml"]
+    assert owners["/deploy/production/"] != owners["*"]
+    assert next(iter(owners)) == "*"  # the last match wins on GitHub
+
+
+@pytest.mark.parametrize(
+    ("package_name", "python_version"),
+    [("a", "3.11"), ("tidewater", "3.12"), ("tidewater", "3.14"), ("z" * 40, "3.13")],
+)
+def test_a_fresh_bake_is_clean_for_ruff(
+    bake: Callable[..., BakedProject], package_name: str, python_version: str
+) -> None:
+    """Whatever the package's name, which lengthens lines, and the Python, which adds rules."""
+    project = bake(package_name=package_name, python_version=python_version)
+
+    project.run("ruff", "check", "--no-cache")
+    project.run("ruff", "format", "--check", "--no-cache")
+
+
+def test_exact_versions_are_pinned(project: BakedProject) -> None:
+    """A model's digest holds only with the libraries that trained it."""
+    settings = tomllib.loads(project.read("pyproject.toml"))
+    pins = [*settings["project"]["dependencies"], *settings["dependency-groups"]["dev"]]
+
+    assert len(pins) > 20
+    assert [pin for pin in pins if not re.match(r"^[a-z0-9-]+(\[\w+\])?==[0-9.]+(;|$)", pin)] == []
+
+
+def test_what_the_source_imports_is_a_declared_dependency(project: BakedProject) -> None:
+    """And what is declared is imported, or has its reason here."""
+    for_uvicorn = {"httptools", "uvloop"}  # it takes them when they are there
+    for_pandas = {"pyarrow"}  # Parquet files
+    names = {"markdown_it": "markdown-it-py", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+    imported = set()
+    for name in project.files():
+        if name.startswith("src/") and name.endswith(".py"):
+            for node in ast.walk(ast.parse(project.read(name))):
+                if isinstance(node, ast.Import):
+                    imported |= {alias.name.split(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and not node.level:
+                    imported.add(str(node.module).split(".")[0])
+    pins = tomllib.loads(project.read("pyproject.toml"))["project"]["dependencies"]
+    declared = {re.split(r"[\[=]", pin)[0] for pin in pins}
+
+    needed = {names.get(name, name) for name in imported - sys.stdlib_module_names}
+    assert needed | for_uvicorn | for_pandas == declared
+
+
+def test_the_tests_can_reach_every_module(project: BakedProject) -> None:
+    source = {
+        name.removeprefix("src/").removesuffix(".py").replace("/", ".")
+        for name in project.files()
+        if name.startswith("src/") and name.endswith(".py") and not name.endswith("__init__.py")
+    }
+    reached = {
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(ast.parse(project.read("tests/package.py")))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+    assert source
+    assert reached == source
+
+
+def test_the_templates_tools_have_the_versions_of_the_projects(project: BakedProject) -> None:
+    """`make demo` installs both into one environment."""
+    own = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["dev"]
+    theirs = tomllib.loads(project.read("pyproject.toml"))
+    pins = {*theirs["project"]["dependencies"], *theirs["dependency-groups"]["dev"]}
+    shared = {pin.split("==")[0] for pin in own} & {pin.split("==")[0] for pin in pins}
+
+    assert shared >= {"ruff", "mypy", "pytest", "pyyaml"}
+    assert {pin for pin in own if pin.split("==")[0] in shared} <= pins
+
+
+def test_help_is_the_default_target_and_lists_every_target(project: BakedProject) -> None:
+    for folder in (project.path, ROOT):
+        makefile = (folder / "Makefile").read_text(encoding="utf-8")
+        targets = re.findall(r"^([a-z][a-z-]*):", makefile, flags=re.MULTILINE)
+        printed = run("make", cwd=folder, MAKEFLAGS="", MAKELEVEL="").stdout
+
+        assert re.findall(r"^  make (\S+)", printed, flags=re.MULTILINE) == targets
+        assert max(map(len, printed.splitlines())) <= 100
