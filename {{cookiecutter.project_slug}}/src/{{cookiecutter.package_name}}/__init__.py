@@ -1,0 +1,1 @@
+"""A model whose running version git decides; see the README."""

@@ -1,0 +1,5 @@
+"""`python -m PACKAGE` is the command `model`."""
+
+from .cli.app import main
+
+main()

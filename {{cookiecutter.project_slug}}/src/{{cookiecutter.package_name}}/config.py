@@ -1,0 +1,227 @@
+"""params.yaml and policy.yaml as typed, validated objects; unknown keys are refused by path."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import InputError
+from .pipeline.evaluation import faults
+
+Environment = Literal["staging", "production"]
+ENVIRONMENTS: tuple[Environment, ...] = ("staging", "production")
+MetricName = Literal[
+    "roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "accuracy", "f1",
+    "r2", "mae", "rmse", "mape",
+]  # fmt: skip
+HIGHER_IS_BETTER: frozenset[str] = frozenset({"roc_auc", "pr_auc", "accuracy", "f1", "r2"})
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of a configuration file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ColumnRule(Section):
+    """What a valid value of one column is; what is left out is not checked, or inferred."""
+
+    type: Literal["number", "category"] | None = None
+    min: float | None = None
+    max: float | None = None
+    values: tuple[str, ...] | None = None
+    missing: Fraction | None = Field(None, description="the largest share of missing values")
+
+
+class Data(Section):
+    """Where rows come from, what the model predicts, and what a valid row is."""
+
+    source: str = Field(description="sklearn:NAME, or a path to a .csv or .parquet file")
+    target: str
+    positive: str | None = Field(None, description="the class whose probability is predicted")
+    drop: tuple[str, ...] = Field((), description="columns the model must not see")
+    key: tuple[str, ...] = Field((), description="columns that together identify a row")
+    columns: dict[str, ColumnRule] = {}
+
+
+class Split(Section):
+    """Which rows are held out. `row` and `group` go by hash, so new rows move no old ones."""
+
+    by: Literal["row", "group", "time"] = "row"
+    column: str | None = Field(None, description="the group column, or the time column")
+    holdout: Annotated[float, Field(gt=0, lt=1)] | None = Field(None, description="default 0.2")
+    holdout_from: dt.date | None = Field(None, description="by time: the first day held out")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.by == "row") != (self.column is None):
+            raise ValueError("`column` is needed for `by: group` and `by: time`, and only there")
+        if (self.by == "time") != (self.holdout_from is not None):
+            raise ValueError("`holdout_from` is needed for `by: time`, and only there")
+        if self.by == "time" and self.holdout is not None:
+            raise ValueError("`holdout` has no meaning for `by: time`")
+        return self
+
+
+class ModelParams(Section):
+    """The estimator, its parameters by scikit-learn's names, and the decision threshold."""
+
+    estimator: str
+    parameters: dict[str, Any] = {}
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
+class Params(Section):
+    """params.yaml: everything that decides what is trained."""
+
+    task: Literal["classification", "regression"]
+    data: Data
+    split: Split = Split()
+    model: ModelParams
+    slices: tuple[str, ...] = Field((), description="columns to evaluate by; default: categories")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+
+class MetricLimit(Section):
+    """A limit that holds without a champion."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.min is None and self.max is None:
+            raise ValueError("give `min` or `max`")
+        return self
+
+
+class ChampionLimit(Section):
+    """A limit on the paired difference, judged at the bad end of its 95 % interval.
+
+    `margin`: worse by at most this (non-inferiority). `min_gain`: better by at least this.
+    """
+
+    margin: Annotated[float, Field(ge=0)] | None = None
+    min_gain: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.margin is None) == (self.min_gain is None):
+            raise ValueError("give either `margin` or `min_gain`")
+        return self
+
+
+class SliceLimits(Section):
+    """Limits for each slice with at least `min_rows` rows, judged on the value itself."""
+
+    metric: MetricName
+    min: float | None = None
+    max: float | None = None
+    margin: Annotated[float, Field(ge=0)] | None = None
+    min_rows: Annotated[int, Field(ge=1)] = 30
+
+
+class Budgets(Section):
+    """What a model may cost. Milliseconds are for one row in the serving runtime."""
+
+    size_mb: Annotated[float, Field(gt=0)]
+    latency_p99_ms: Annotated[float, Field(gt=0)]
+
+
+class Freeze(Section):
+    """Days, first and last included (UTC), on which nothing is promoted. Rollback still works."""
+
+    first: dt.date
+    last: dt.date
+    reason: str
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.last < self.first:
+            raise ValueError("`last` is before `first`")
+        return self
+
+
+class EnvironmentRules(Section):
+    """What one environment asks for besides the model's quality."""
+
+    needs: Environment | None = Field(None, description="take only what this environment runs")
+    soak_hours: Annotated[float, Field(ge=0)] = 0
+    freeze: tuple[Freeze, ...] = ()
+    port: Annotated[int, Field(ge=0, lt=65536)] = Field(
+        0, description="embedded deployment; 0: any"
+    )
+
+
+class DriftLimits(Section):
+    """Effect sizes above which `model monitor` exits with 3. Not p-values: at 100,000 rows
+    everything is significant."""
+
+    psi: Annotated[float, Field(gt=0)] = 0.25
+    ks: Annotated[float, Field(gt=0, le=1)] = 0.2
+    wasserstein: Annotated[float, Field(gt=0)] = 0.5
+    jensen_shannon: Annotated[float, Field(gt=0, le=1)] = 0.2
+    missing: Fraction = 0.1
+    min_rows: Annotated[int, Field(ge=1)] = 100
+
+
+class Policy(Section):
+    """policy.yaml: what a model must reach before a person is even asked."""
+
+    metrics: dict[MetricName, MetricLimit] = Field(min_length=1)
+    champion: dict[MetricName, ChampionLimit] = {}
+    slices: SliceLimits | None = None
+    budgets: Budgets
+    environments: dict[Environment, EnvironmentRules]
+    drift: DriftLimits = DriftLimits()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if set(self.environments) != set(ENVIRONMENTS):
+            raise ValueError(f"`environments` names exactly {', '.join(ENVIRONMENTS)}")
+        return self
+
+
+File = TypeVar("File", bound=BaseModel)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML where a key given twice is an error, not a silent overwrite."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} is given twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def parse(text: str | bytes, kind: type[File], name: str) -> File:
+    """Parse YAML into a validated object.
+
+    Raises:
+        InputError: Each fault with the path of its key.
+    """
+    try:
+        content = yaml.load(text, Loader=_UniqueKeyLoader)  # a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{name}: expected keys and values, found {type(content).__name__}")
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{name}: {faults(error)}") from None
+
+
+def read(path: Path, kind: type[File]) -> File:
+    """Read and validate a YAML file, such as `read(Path("params.yaml"), Params)`."""
+    try:
+        return parse(path.read_bytes(), kind, path.name)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None

@@ -1,0 +1,114 @@
+"""Typed columns, built in one place for training, batch and service.
+
+Numbers are float32 with NaN where missing, so that every runtime sees the same values; categories
+are text with "" where missing.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One input of the model; `categories` is sorted and empty for numbers."""
+
+    name: str
+    type: Literal["number", "category"]
+    nullable: bool = False
+    categories: tuple[str, ...] = ()
+
+
+class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What goes in and what comes out. `classes` is (negative, positive), empty for regression."""
+
+    task: Literal["classification", "regression"]
+    columns: tuple[Column, ...]
+    target: str
+    classes: tuple[str, ...] = ()
+    threshold: float = 0.5
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One bad value. `row` counts from 0; None stands for the whole column or table."""
+
+    row: int | None
+    column: str
+    message: str
+
+
+class InvalidRowsError(ValueError):
+    """Values that cannot become typed columns; `faults` names each by row and column."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__(f"{len(faults)} invalid values")
+        self.faults = tuple(faults)
+
+
+def category_text(value: Any) -> str:
+    """One category as text: missing is "", 1.0 is "1", so that a column reads the same from
+    CSV, Parquet and JSON whether or not some of its values are missing."""
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return ""
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def category_texts(values: Sequence[Any] | pd.Series) -> np.ndarray:
+    """Categories of shape (n,) as an object array of text; each distinct value is converted
+    once."""
+    codes, distinct = pd.factorize(pd.Series(values, dtype=object), use_na_sentinel=True)
+    texts = np.array([*(category_text(value) for value in distinct), ""], dtype=object)
+    return texts[codes]  # code -1 (missing) is the last entry
+
+
+def numbers(values: Sequence[Any] | pd.Series, column: str) -> np.ndarray:
+    """Numbers of shape (n,) as float32, NaN where missing.
+
+    Raises:
+        InvalidRowsError: A value is not a number, or does not fit float32.
+    """
+    series = pd.Series(values)
+    wide = pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    bad = (np.isnan(wide) & series.notna().to_numpy()) | (np.abs(wide) > FLOAT32_MAX)
+    if bad.any():
+        rows = np.flatnonzero(bad)
+        raise InvalidRowsError(
+            [Fault(int(row), column, f"{series.iloc[row]!r} is not a number") for row in rows]
+        )
+    return wide.astype(np.float32)
+
+
+def to_frame(
+    table: pd.DataFrame | Mapping[str, Sequence[Any]], columns: Sequence[Column]
+) -> pd.DataFrame:
+    """The model's input: one typed column per entry of `columns`, in that order, index 0..n-1.
+
+    Raises:
+        InvalidRowsError: A column is missing, or a value does not fit its type. Unknown categories
+            pass: whether they are refused is for the caller to say.
+    """
+    missing = [Fault(None, c.name, "is missing") for c in columns if c.name not in table]
+    if missing:
+        raise InvalidRowsError(missing)
+    typed: dict[str, np.ndarray] = {}
+    faults: list[Fault] = []
+    for column in columns:
+        try:
+            values = table[column.name]
+            if column.type == "number":
+                typed[column.name] = numbers(values, column.name)
+            else:
+                typed[column.name] = category_texts(values)
+        except InvalidRowsError as error:
+            faults += error.faults
+    if faults:
+        raise InvalidRowsError(faults)
+    return pd.DataFrame(
+        {name: pd.Series(array, dtype=array.dtype) for name, array in typed.items()}
+    )

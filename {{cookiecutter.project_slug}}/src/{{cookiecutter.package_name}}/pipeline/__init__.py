@@ -1,0 +1,1 @@
+"""Code and data in, a judged candidate out. Knows nothing of releases."""

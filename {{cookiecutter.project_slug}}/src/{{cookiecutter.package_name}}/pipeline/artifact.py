@@ -1,0 +1,213 @@
+"""The model directory: content-addressed, refused when one byte differs, never a pickle.
+
+The digest is the SHA-256 of the sorted list of `path, sha256` pairs.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from ..errors import InputError, RefusedError
+from ..features import Signature
+from ..files import canonical_json, read_json, sha256, write_atomically
+
+MODEL_FILES = ("golden.json", "model.json", "model.skops", "profile.json")
+
+# The only types beyond the default list of skops that a model file may hold: what the estimators of
+# `model.py` are made of. Everything else is refused before it is built.
+TRUSTED_TYPES = (
+    "numpy.dtype",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.tree._tree.Tree",
+    "sklearn._loss.link.IdentityLink",
+    "sklearn._loss.link.Interval",
+    "sklearn._loss.link.LogLink",
+    "sklearn._loss.link.LogitLink",
+    "sklearn._loss.loss.HalfBinomialLoss",
+    "sklearn._loss.loss.HalfGammaLoss",
+    "sklearn._loss.loss.HalfPoissonLoss",
+    "sklearn._loss.loss.HalfSquaredError",
+    "sklearn._loss.loss.AbsoluteError",
+    "sklearn._loss.loss.PinballLoss",
+)
+
+
+class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`model.json`: what the model takes and gives, and what made it."""
+
+    signature: Signature
+    estimator: str
+    parameters: dict[str, Any]
+    split: dict[str, Any]
+    rows: dict[str, int]
+    libraries: dict[str, str]
+    seed: int
+    schema: int = 1
+
+
+def digest_of(directory: Path) -> str:
+    """The digest of a directory's content: independent of time, owner and order on disk.
+
+    Raises:
+        RefusedError: The directory is missing or empty, or holds anything but plain files.
+    """
+    if not directory.is_dir():
+        raise RefusedError(f"{directory}: no such directory")
+    lines = []
+    for path in sorted(directory.rglob("*"), key=lambda p: p.relative_to(directory).as_posix()):
+        if path.is_symlink() or not (path.is_dir() or path.is_file()):
+            raise RefusedError(f"{path}: neither a file nor a directory; links are refused")
+        if path.is_file():
+            with path.open("rb") as stream:
+                file_digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            lines.append(json.dumps([path.relative_to(directory).as_posix(), file_digest]))
+    if not lines:
+        raise RefusedError(f"{directory}: is empty")
+    return sha256("\n".join(lines).encode())
+
+
+def check_digest(directory: Path, digest: str) -> Path:
+    """Return `directory` when its content has that digest.
+
+    Raises:
+        RefusedError: It has not: somebody changed it after it was packaged.
+    """
+    found = digest_of(directory)
+    if found != digest:
+        raise RefusedError(f"{directory}: content is {found}, expected {digest}; not loaded")
+    return directory
+
+
+class Model:
+    """A loaded model directory: typed frame in, scores and answers out."""
+
+    def __init__(self, card: ModelCard, estimator: Any) -> None:
+        self.card = card
+        self.signature = card.signature
+        self.estimator = estimator
+
+    @classmethod
+    def load(cls, directory: Path, digest: str | None = None) -> "Model":
+        """Load a model directory, after its digest was checked when one is given.
+
+        Raises:
+            RefusedError: The content has another digest, or holds a type that is not trusted.
+            InputError: A file is missing or damaged.
+        """
+        if digest is not None:
+            check_digest(directory, digest)
+        return cls(read_card(directory), load_estimator(directory / "model.skops"))
+
+    def scores(self, frame: pd.DataFrame) -> np.ndarray:
+        """Scores of shape (n,), float64: P(positive class), or the predicted value."""
+        if self.signature.task == "classification":
+            positive = list(self.estimator.classes_).index(1)
+            return np.asarray(self.estimator.predict_proba(frame)[:, positive], dtype=np.float64)
+        return np.asarray(self.estimator.predict(frame), dtype=np.float64)
+
+    def answers(self, scores: np.ndarray) -> list[dict[str, Any]]:
+        """What a caller gets for each score: label and probability, or value."""
+        if self.signature.task == "regression":
+            return [{"value": score} for score in scores.tolist()]
+        negative, positive = self.signature.classes
+        limit = self.signature.threshold
+        return [
+            {"label": positive if score >= limit else negative, "probability": score}
+            for score in scores.tolist()
+        ]
+
+
+def read_card(directory: Path) -> ModelCard:
+    """Read `model.json` of a model directory."""
+    path = directory / "model.json"
+    try:
+        return msgspec.convert(read_json(path), ModelCard)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def write_model(
+    directory: Path, card: ModelCard, estimator: Any, profile: Any, golden: list[dict[str, Any]]
+) -> str:
+    """Write a model directory whole or not at all, replacing an earlier one; return its digest."""
+    temporary = directory.with_name(f".{directory.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    write_atomically(temporary / "model.json", canonical_json(msgspec.to_builtins(card)))
+    write_atomically(temporary / "model.skops", dump_estimator(estimator))
+    write_atomically(temporary / "profile.json", canonical_json(profile))
+    write_atomically(temporary / "golden.json", canonical_json(golden))
+    replace_directory(temporary, directory)
+    return digest_of(directory)
+
+
+def replace_directory(source: Path, target: Path) -> None:
+    """Move `source` to `target`; an older `target` goes away after the new one is whole."""
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        os.replace(target, old)
+    os.replace(source, target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def dump_estimator(estimator: Any) -> bytes:
+    """The estimator as skops bytes, equal for equal estimators.
+
+    skops names its members after memory addresses and stamps them with the time; both are replaced.
+    """
+    import skops.io
+
+    with zipfile.ZipFile(io.BytesIO(skops.io.dumps(estimator))) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    schema = json.loads(members.pop("schema.json"))
+    numbers: dict[int, int] = {}
+    renamed: dict[str, bytes] = {}
+
+    def rename(node: Any) -> None:
+        for item in node if isinstance(node, list) else ():
+            rename(item)
+        for key, value in node.items() if isinstance(node, dict) else ():
+            if key == "__id__" and isinstance(value, int):
+                node[key] = numbers.setdefault(value, len(numbers))
+            elif key == "file" and value in members:
+                stem, _, suffix = value.partition(".")
+                node[key] = f"{numbers.setdefault(int(stem), len(numbers))}.{suffix}"
+                renamed[node[key]] = members[value]
+            else:
+                rename(value)
+
+    rename(schema)
+    renamed["schema.json"] = json.dumps(schema, sort_keys=True).encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in sorted(renamed):
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            archive.writestr(info, renamed[name], zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def load_estimator(path: Path) -> Any:
+    """Load a skops file, when every type in it is trusted.
+
+    Raises:
+        RefusedError: It holds another type: loading it could run somebody's code.
+        InputError: It is missing or damaged.
+    """
+    import skops.io
+
+    try:
+        unknown = set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED_TYPES)
+        if unknown:
+            raise RefusedError(f"{path}: holds types that are not trusted: {sorted(unknown)}")
+        return skops.io.load(path, trusted=list(TRUSTED_TYPES))
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: cannot be loaded: {error}") from None

@@ -1,0 +1,121 @@
+"""`evaluation.json`: how good the candidate is, and how it compares, as typed objects."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import InputError
+from ..files import canonical_json, write_atomically
+
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+class Strict(BaseModel):
+    """Unknown keys are refused, objects do not change, NaN and infinity are no values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Estimate(Strict):
+    """A value with its 95 % interval (percentile bootstrap over holdout rows)."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Metric(Strict):
+    """One metric on one holdout. `difference` is candidate - champion, resampled in pairs."""
+
+    candidate: Estimate
+    champion: Estimate | None = None
+    difference: Estimate | None = None
+
+
+class Slice(Strict):
+    """One metric on the rows where `column` has `value` (a category, or a range of numbers)."""
+
+    column: str
+    value: str
+    rows: int
+    metric: str
+    candidate: float | None
+    champion: float | None = None
+    difference: Estimate | None = None
+
+
+class Decisions(Strict):
+    """How many holdout rows get another decision than from the champion."""
+
+    rows: int
+    flipped: int
+    to_positive: int
+    to_negative: int
+
+
+class Cost(Strict):
+    """Size of the model directory, and milliseconds to predict a single row."""
+
+    size_bytes: int
+    latency_p50_ms: float
+    latency_p99_ms: float
+
+
+class Evaluation(Strict):
+    """The candidate, and the champion where there is one, on the same holdout.
+
+    `incomparable` says why a champion that exists could not be compared fairly.
+    """
+
+    schema_version: Literal[1] = 1
+    task: Literal["classification", "regression"]
+    candidate: Digest
+    champion: Digest | None = None
+    holdout: Digest
+    rows: int
+    metrics: dict[str, Metric]
+    slices: tuple[Slice, ...] = ()
+    decisions: Decisions | None = None
+    cost: Cost
+    champion_cost: Cost | None = None
+    incomparable: str | None = None
+
+    def write(self) -> str:
+        """The file's text; equal evaluations give equal bytes."""
+        return canonical_json(self.model_dump(mode="json"))
+
+    def save(self, path: Path) -> None:
+        """Write the file whole or not at all."""
+        write_atomically(path, self.write())
+
+    @classmethod
+    def read(cls, path: Path) -> "Evaluation":
+        """Read and validate the file.
+
+        Raises:
+            InputError: Missing, not JSON, or not of this schema.
+        """
+        try:
+            content = path.read_bytes()
+        except OSError:
+            raise InputError(f"{path}: missing; run `model evaluate`") from None
+        return cls.parse(content, str(path))
+
+    @classmethod
+    def parse(cls, content: bytes, name: str) -> "Evaluation":
+        """Validate the content of the file called `name`."""
+        try:
+            return cls.model_validate_json(content)
+        except ValidationError as error:
+            raise InputError(f"{name}: {faults(error)}") from None
+
+
+def faults(error: ValidationError) -> str:
+    """All faults of a file on one line, each with its path."""
+    return "; ".join(_fault(str(e["msg"]), e["loc"]) for e in error.errors())
+
+
+def _fault(message: str, location: Iterable[str | int]) -> str:
+    return f"{'.'.join(str(part) for part in location) or 'file'}: {message}"

@@ -1,0 +1,237 @@
+"""`model report`: what a reviewer needs to decide in sixty seconds, as GitHub-flavoured Markdown.
+
+Everything that comes from data or files is escaped: a category's name cannot forge a verdict.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ..config import HIGHER_IS_BETTER
+from .evaluation import Estimate, Evaluation, Slice
+from .gate import Finding, figure, got_worse, interval, passed, slice_name
+
+MAX_BODY = 65_536  # characters, GitHub's limit
+MAX_FAILURES, MAX_LISTED, MAX_TEXT = 5, 60, 160  # together they keep a report below that
+LABELS = {
+    "roc_auc": "ROC AUC", "pr_auc": "PR AUC", "log_loss": "log loss", "brier": "Brier score",
+    "calibration_error": "calibration error", "accuracy": "accuracy", "f1": "F1",
+    "r2": "R²", "mae": "MAE", "rmse": "RMSE", "mape": "MAPE",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What a report says about a promotion besides the figures."""
+
+    environment: str
+    version: str
+    trust: str
+    replaces: str | None
+    checks: tuple[Finding, ...]
+    merge: str
+    reason: str | None = None
+
+
+def render(
+    evaluation: Evaluation,
+    rules: tuple[Finding, ...],
+    promotion: Promotion | None = None,
+    plots: bool = False,
+) -> str:
+    """The report. With `promotion` it is the body of its pull request; `plots` are linked where the
+    file stands beside them."""
+    checks = promotion.checks if promotion else ()
+    ok = passed((*checks, *rules))
+    lines = [_decision(evaluation, (*checks, *rules), promotion, ok), ""]
+    failures = [f for f in (*checks, *rules) if not f.passed]
+    lines += [_line(f) for f in failures[:MAX_FAILURES]]
+    if len(failures) > MAX_FAILURES:
+        lines.append(f"- ... and {len(failures) - MAX_FAILURES} more, below")
+    lines += [""] if failures else []
+    lines += [*_table(evaluation, rules), "", *_worse(evaluation)]
+    if promotion:
+        lines += ["", *_trust(promotion), "", *_consequences(evaluation, promotion)]
+    if plots:
+        names = ["roc", "pr", "calibration", "confusion"]
+        if evaluation.task == "regression":
+            names = ["predicted", "residuals"]
+        names += ["slices"] if evaluation.slices else []
+        pictures = " ".join(f'<img src="plots/{n}.png" width="49%" alt="{n}">' for n in names)
+        lines += ["", *_folded("Plots", [pictures])]
+    if evaluation.slices:
+        lines += ["", *_folded("Every slice", _slice_table(evaluation.slices))]
+    every = [_line(f) for f in sorted(rules, key=lambda f: f.passed)[:MAX_LISTED]]
+    lines += ["", *_folded(f"Every rule of policy.yaml ({len(rules)})", every)]
+    lines += ["", _for_tools(evaluation, promotion, ok), ""]
+    return "\n".join(lines)
+
+
+def headline(evaluation: Evaluation) -> str:
+    """The first metric in one sentence."""
+    name = next(iter(evaluation.metrics))
+    metric = evaluation.metrics[name]
+    if metric.champion is None or metric.difference is None:
+        return f"{LABELS[name]} {interval(metric.candidate)}; there is nothing to compare with."
+    return (
+        f"{LABELS[name]} {figure(metric.champion.value)} → {figure(metric.candidate.value)}"
+        f" ({interval(metric.difference, signed=True)})."
+    )
+
+
+def _decision(
+    evaluation: Evaluation, findings: tuple[Finding, ...], promotion: Promotion | None, ok: bool
+) -> str:
+    failures = sum(not f.passed for f in findings)
+    what = f"run `{promotion.version}` in **{promotion.environment}**" if promotion else "promote"
+    if not ok:
+        count = f"{failures} rule{'s' if failures != 1 else ''} failed" if failures else "no rules"
+        return f"## 🛑 Do not {what}: {count}\n\n{headline(evaluation)}"
+    first = "" if evaluation.champion else (
+        " **This is the first model here**: it is held to the absolute limits only."
+    )  # fmt: skip
+    verb = f"Approve to {what}" if promotion else "Ready to promote"
+    return f"## ✅ {verb}\n\n{headline(evaluation)} All {len(findings)} checks pass.{first}"
+
+
+def _table(evaluation: Evaluation, rules: tuple[Finding, ...]) -> Iterator[str]:
+    yield "| metric | live | candidate | change [95 % interval] | limit | |"
+    yield "|:--|--:|--:|:--|:--|:-:|"
+    for name, metric in evaluation.metrics.items():
+        own = [f for f in rules if f.name.split(".")[1] == name and "slices" not in f.name]
+        if not own and name not in list(evaluation.metrics)[:5]:
+            continue
+        verdict = "" if not own else "✅" if all(f.passed for f in own) else "❌"
+        limits = "; ".join(_limit(f) for f in own) or "–"
+        arrow = "↑" if name in HIGHER_IS_BETTER else "↓"
+        yield (
+            f"| {LABELS[name]} {arrow} | {_value(metric.champion)} | **{_value(metric.candidate)}**"
+            f" | {interval(metric.difference, True) if metric.difference else '–'}"
+            f" | {limits} | {verdict} |"
+        )
+    for name, label, live, now in _costs(evaluation):
+        own = [f for f in rules if f.name == f"budgets.{name}"]
+        verdict = "" if not own else "✅" if own[0].passed else "❌"
+        limit = _limit(own[0]) if own else "–"
+        yield f"| {label} ↓ | {live} | **{now}** | – | {limit} | {verdict} |"
+
+
+def _costs(evaluation: Evaluation) -> Iterator[tuple[str, str, str, str]]:
+    now, live = evaluation.cost, evaluation.champion_cost
+    yield (
+        "size_mb", "size", f"{live.size_bytes / 1e6:.2f} MB" if live else "–",
+        f"{now.size_bytes / 1e6:.2f} MB",
+    )  # fmt: skip
+    yield (
+        "latency_p99_ms", "one row, p99", f"{live.latency_p99_ms:.1f} ms" if live else "–",
+        f"{now.latency_p99_ms:.1f} ms",
+    )  # fmt: skip
+
+
+def _limit(finding: Finding) -> str:
+    """The limit in a finding's message, such as `≥ 0.9`."""
+    for words, sign in (
+        ("needs at least ", "≥ "), ("may be at most ", "≤ "), ("budget ", "≤ "),
+        ("may be worse by at most ", "worse ≤ "), ("needs a gain of at least ", "gain ≥ "),
+    ):  # fmt: skip
+        if words in finding.message:
+            return sign + finding.message.rsplit(words, 1)[1]
+    return finding.message
+
+
+def _worse(evaluation: Evaluation) -> Iterator[str]:
+    if evaluation.champion is None or evaluation.incomparable:
+        return
+    metrics = [
+        f"{LABELS[n]} {interval(m.difference, True)}"
+        for n, m in evaluation.metrics.items()
+        if m.difference and got_worse(m.difference, n)
+    ]
+    slices = [
+        f"{LABELS[s.metric]} where {_escape(slice_name(s))}, {s.rows} rows,"
+        f" {interval(s.difference, True)}"
+        for s in evaluation.slices
+        if s.difference and got_worse(s.difference, s.metric)
+    ]
+    worse = "; ".join((metrics + slices)[:4]) or "nothing that the intervals can tell from noise"
+    yield f"**What got worse:** {worse}."
+    if evaluation.decisions:
+        d = evaluation.decisions
+        yield (
+            f"**Decisions:** {d.flipped} of {d.rows} holdout rows flip"
+            f" ({d.to_positive} to positive, {d.to_negative} to negative)."
+        )
+
+
+def _trust(promotion: Promotion) -> Iterator[str]:
+    yield "**Can I trust it?**"
+    for name in ("source", "staging first", "numbers", "comparison"):
+        for check in promotion.checks:
+            if check.name == name:
+                yield f"{'✅' if check.passed else '❌'} {_escape(check.message)} ·"
+    if promotion.trust != "attested":
+        yield "⚠️ UNATTESTED: bytes are checked by digest, no signature says who built them"
+    if promotion.reason:
+        yield f"⚠️ a person overruled an earlier decision: {_escape(promotion.reason)}"
+
+
+def _consequences(evaluation: Evaluation, promotion: Promotion) -> Iterator[str]:
+    place = promotion.environment
+    instead = f" instead of `{promotion.replaces}`" if promotion.replaces else ""
+    yield (
+        f"**Merging** makes {place} run `{evaluation.candidate[7:19]}`{instead}, once the golden"
+        f" requests pass: `{promotion.merge}`"
+    )
+    yield f"**To undo**, revert the merge, or `model rollback {place}`."
+    yield (
+        "**To say no**, close it (delete the branch): it is not proposed again without a reason."
+        " Plots and details are in the changed files."
+    )
+
+
+def _slice_table(slices: Iterable[Slice]) -> list[str]:
+    rows = ["| slice | rows | metric | live | candidate | change |", "|:--|--:|:--|--:|--:|:--|"]
+    for part in list(slices)[:MAX_LISTED]:
+        change = interval(part.difference, True) if part.difference else "–"
+        rows.append(
+            f"| {_escape(slice_name(part))} | {part.rows} | {LABELS[part.metric]}"
+            f" | {_plain(part.champion)} | {_plain(part.candidate)} | {change} |"
+        )
+    return rows
+
+
+def _folded(title: str, lines: list[str]) -> list[str]:
+    return [f"<details><summary>{title}</summary>", "", *lines, "", "</details>"]
+
+
+def _for_tools(evaluation: Evaluation, promotion: Promotion | None, ok: bool) -> str:
+    facts = {
+        "candidate": evaluation.candidate,
+        "champion": evaluation.champion,
+        "environment": promotion.environment if promotion else None,
+        "passed": ok,
+        "metrics": {name: metric.candidate.value for name, metric in evaluation.metrics.items()},
+    }
+    return f"<!-- model-report {json.dumps(facts, sort_keys=True)} -->"
+
+
+def _value(estimate: Estimate | None) -> str:
+    return _plain(estimate.value if estimate else None)
+
+
+def _plain(value: float | None) -> str:
+    return "–" if value is None else figure(value)
+
+
+def _line(finding: Finding) -> str:
+    sign = "✅" if finding.passed else "❌"
+    return f"- {sign} **{_escape(finding.name)}** {_escape(finding.message)}"
+
+
+def _escape(text: str) -> str:
+    """Text from data, so that it stays on its line and in its cell."""
+    flat = " ".join(text.split()) or "(empty)"
+    flat = flat if len(flat) <= MAX_TEXT else f"{flat[: MAX_TEXT - 1]}…"
+    flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_{}\[\]|#@~!])", r"\\\1", flat)

@@ -1,0 +1,157 @@
+"""`model train`: data and params.yaml in, a content-addressed model directory out."""
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..config import Params
+from ..data import fingerprint
+from ..errors import InputError
+from ..files import canonical_json, read_json, sha256, write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What decides a trained model besides params.yaml and the data; a change of it is a new input.
+CODE = (
+    "data.py", "schema.py", "features.py", "split.py", "model.py",
+    "pipeline/artifact.py", "pipeline/profile.py", "pipeline/train.py",
+)  # fmt: skip
+LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy", "skops")
+MIN_ROWS = 20
+GOLDEN_ROWS = 5
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What `candidate/` holds: a model, the rows it was not shown, and what made it."""
+
+    key: str
+    model: str
+    train: str
+    holdout: str
+
+    def write(self, directory: Path) -> None:
+        write_atomically(directory / "inputs.json", canonical_json(self.__dict__))
+
+    @classmethod
+    def read(cls, directory: Path) -> "Candidate":
+        path = directory / "inputs.json"
+        if not path.exists():
+            raise InputError(f"{directory}: holds no candidate; run `model train`")
+        try:
+            return msgspec.convert(read_json(path), cls)
+        except msgspec.ValidationError as error:
+            raise InputError(f"{path}: {error}; run `model train --force`") from None
+
+
+def input_key(params: Params, root: Path) -> str:
+    """The digest of everything that decides the model: equal keys, equal models."""
+    package = Path(__file__).parent.parent
+    facts = {
+        "params": params.model_dump(mode="json", exclude={"slices"}),
+        "data": fingerprint(params, root),
+        "code": {name: sha256((package / name).read_bytes()) for name in CODE},
+        "libraries": libraries(),
+    }
+    return sha256(canonical_json(facts).encode())
+
+
+def libraries() -> dict[str, str]:
+    """The versions that decide what a fit gives."""
+    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+
+
+def train(params: Params, root: Path, directory: Path) -> Candidate:
+    """Fit on all rows that are not held out; write `directory/model` and `directory/holdout`.
+
+    Raises:
+        RefusedError: Rows break the schema; nothing is written.
+        InputError: Too few rows, one class only, or a parameter that the estimator refuses.
+    """
+    from .. import schema, split
+    from ..features import Signature, category_texts, to_frame
+    from ..model import build
+    from .artifact import Model, ModelCard, digest_of, replace_directory, write_model
+    from .profile import profile
+
+    frame = schema.checked(params, root)
+    held_out = split.holdout_mask(frame, params)
+    fit_rows, holdout = frame[~held_out].reset_index(drop=True), frame[held_out]
+    if len(fit_rows) < MIN_ROWS or len(holdout) < MIN_ROWS:
+        raise InputError(
+            f"{params.data.source}: {len(fit_rows)} rows to train on and {len(holdout)} held out;"
+            f" both need at least {MIN_ROWS}"
+        )
+    columns = schema.columns(frame, params)
+    target = fit_rows[params.data.target]
+    classes: tuple[str, ...] = ()
+    if params.task == "classification":
+        names = sorted(set(category_texts(target)))
+        if len(names) < 2:
+            raise InputError(f"{params.data.target}: all training rows are {names[0]!r}")
+        positive = params.data.positive or names[1]
+        classes = (next(name for name in names if name != positive), positive)
+        target = (category_texts(target) == positive).astype(int)
+    signature = Signature(params.task, columns, params.data.target, classes, params.model.threshold)
+    estimator = build(params, columns)
+    inputs = to_frame(fit_rows, columns)
+    try:
+        estimator.fit(inputs, target)
+    except ValueError as error:
+        raise InputError(f"params.yaml: model.parameters: {' '.join(str(error).split())}") from None
+    card = ModelCard(
+        signature=signature,
+        estimator=params.model.estimator,
+        parameters=params.model.parameters,
+        split=params.split.model_dump(mode="json") | {"key": list(params.data.key)},
+        rows={"train": len(fit_rows), "holdout": len(holdout)},
+        libraries=libraries(),
+        seed=params.seed,
+    )
+    model = Model(card, estimator)
+    reference = profile(inputs, columns, model.scores(inputs))
+    digest = write_model(directory / "model", card, estimator, reference, _golden(model, inputs))
+    temporary = directory / ".holdout.tmp"
+    temporary.mkdir(exist_ok=True)
+    holdout.to_parquet(temporary / "holdout.parquet", index=False)
+    replace_directory(temporary, directory / "holdout")
+    candidate = Candidate(
+        input_key(params, root), digest, split.digest(fit_rows), digest_of(directory / "holdout")
+    )
+    candidate.write(directory)
+    return candidate
+
+
+def read_holdout(directory: Path) -> "pd.DataFrame":
+    """The rows that were held out, as `train` wrote them; index 0..n-1."""
+    import pandas as pd
+
+    return pd.read_parquet(directory / "holdout.parquet")
+
+
+def _golden(model: Any, inputs: Any) -> list[dict[str, Any]]:
+    """A few training rows with their answers, as a caller would send them; the last row has each
+    column that may be missing, missing."""
+    from ..features import to_frame
+
+    columns = model.signature.columns
+    rows = []
+    for index in range(0, len(inputs), max(1, len(inputs) // GOLDEN_ROWS))[:GOLDEN_ROWS]:
+        values = inputs.iloc[index]
+        rows.append(
+            {
+                c.name: (values[c.name] or None)
+                if c.type == "category"
+                else (None if values[c.name] != values[c.name] else float(values[c.name]))
+                for c in columns
+            }
+        )
+    rows.append(rows[0] | {c.name: None for c in columns if c.nullable})
+    table = {c.name: [row[c.name] for row in rows] for c in columns}
+    answers = model.answers(model.scores(to_frame(table, columns)))
+    return [{"row": row, "answer": answer} for row, answer in zip(rows, answers, strict=True)]
