@@ -1,0 +1,1 @@
+"""Compares what a model sees in service with what it was trained on."""

@@ -1,0 +1,1 @@
+"""Answers requests with one model directory. Knows neither git nor GitHub."""

@@ -1,0 +1,54 @@
+"""Does a running service give the answers that were recorded when its model was trained?"""
+
+import math
+from typing import Any
+
+import httpx
+
+TOLERANCE = 1e-6
+
+
+def check(url: str, golden: list[dict[str, Any]], digest: str, timeout: float = 5.0) -> list[str]:
+    """Ask for each `{"row": ..., "answer": ...}` of `golden.json` alone, then for all at once.
+
+    Returns what is wrong, nothing for a pass. Stops at the first request that is not answered, or
+    answered by another model than `digest`. `timeout` is in seconds, for each request.
+    """
+    if not golden:
+        return ["there are no golden requests: nothing was checked"]
+    faults: list[str] = []
+    # The proxies of the environment have no business between a deployment and its own service.
+    with httpx.Client(base_url=url, timeout=timeout, trust_env=False) as client:
+        for number, batch in enumerate([*([item] for item in golden), golden]):
+            alone = number < len(golden)
+            name = f"golden row {number}" if alone else "all golden rows together"
+            rows = [item["row"] for item in batch]
+            try:
+                response = client.post("/predict", json=rows[0] if alone else rows)
+                answers = response.json() if response.status_code == 200 else None
+            except (httpx.HTTPError, ValueError) as error:
+                return [*faults, f"{name}: {url} gave no answer: {error or type(error).__name__}"]
+            served = response.headers.get("model-digest")
+            if served != digest:
+                return [*faults, f"{name}: answered by model {served}, expected {digest}"]
+            answers = [answers] if alone and answers else answers
+            if not isinstance(answers, list) or len(answers) != len(batch):
+                faults.append(f"{name}: {response.status_code} {response.text[:200]}")
+                continue
+            faults += [
+                f"{name}: expected {item['answer']}, got {str(answer)[:200]}"
+                for item, answer in zip(batch, answers, strict=True)
+                if not _equal(answer, item["answer"])
+            ]
+    return faults
+
+
+def _equal(answer: Any, expected: dict[str, Any]) -> bool:
+    if not isinstance(answer, dict) or answer.keys() != expected.keys():
+        return False
+    return all(
+        math.isclose(answer[key], value, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+        if type(value) in (int, float) and type(answer[key]) in (int, float)
+        else answer[key] == value
+        for key, value in expected.items()
+    )
