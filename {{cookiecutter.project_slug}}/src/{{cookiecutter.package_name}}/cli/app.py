@@ -1,0 +1,81 @@
+"""The command `model`: one verb, one name, everywhere. Heavy imports happen inside the verbs."""
+
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ..errors import ModelError
+
+if TYPE_CHECKING:
+    from ..release.workspace import Workspace
+
+app = typer.Typer(
+    name="model",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Git decides which model runs. Start with `model train`, or watch `model rehearse`.",
+    epilog="Exit codes: 0 done, 1 refused or failed, 2 misuse, 3 drift. MODEL_DEBUG=1: tracebacks.",
+)
+
+Environment = Literal["staging", "production"]  # config's, without importing config
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def workspace() -> "Workspace":
+    """The project around the current directory."""
+    from ..release.workspace import Workspace
+
+    return Workspace.find(Path.cwd())
+
+
+def emit(as_json: bool, facts: Any, text: str) -> None:
+    """Print the outcome, for machines or for people."""
+    typer.echo(json.dumps(facts, indent=1, ensure_ascii=False, default=_plain) if as_json else text)
+
+
+def markdown(text: str) -> None:
+    """Print a report: rendered on a terminal, as it is elsewhere."""
+    if not sys.stdout.isatty():
+        typer.echo(text)
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    visible = [line for line in text.splitlines() if not line.startswith(("<", "<!--"))]
+    Console().print(Markdown("\n".join(visible)))
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: our frozen objects by their fields, the rest as text."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)
+
+
+def main() -> None:
+    """Run a verb; a fault that a person can mend is one line, without a traceback."""
+    from . import pipeline, release, service  # noqa: F401  # registers their verbs
+
+    try:
+        app()
+    except ModelError as error:
+        if os.environ.get("MODEL_DEBUG"):
+            raise
+        typer.echo(f"model: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # `model history production | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get("MODEL_DEBUG"):
+            raise
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        typer.echo(f"model: unexpected {what} (MODEL_DEBUG=1 shows where)", err=True)
+        sys.exit(1)

@@ -1,0 +1,183 @@
+"""Verbs that turn code and data into a judged candidate."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .app import Environment, Json, app, emit, markdown, workspace
+
+if TYPE_CHECKING:
+    from ..pipeline.evaluation import Evaluation
+    from ..pipeline.gate import Finding
+    from ..release.workspace import Workspace
+
+
+@app.command("check-data")
+def check_data(as_json: Json = False) -> None:
+    """Check every row against the schema of params.yaml.
+
+    Example: model check-data
+    """
+    from .. import data, schema
+
+    here = workspace()
+    frame = data.load(here.params, here.root)
+    faults = schema.check(frame, here.params)
+    named = [{"row": f.row, "column": f.column, "message": f.message} for f in faults]
+    facts = {"rows": len(frame), "columns": len(frame.columns), "faults": named}
+    good = f"{here.params.data.source}: {len(frame)} rows, {len(frame.columns)} columns, all valid"
+    bad = f"{here.params.data.source}: {schema.describe(faults)}"
+    emit(as_json, facts, bad if faults else good)
+    raise typer.Exit(1 if faults else 0)
+
+
+@app.command()
+def train(
+    force: Annotated[bool, typer.Option("--force", help="Train even if nothing changed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train the candidate, unless the same inputs already gave one.
+
+    Example: model train
+    """
+    from ..pipeline.train import input_key
+    from ..release.record import short
+    from .progress import working
+
+    here = workspace()
+    known = None if force else _known(here, input_key(here.params, here.root))
+    if known:
+        text = f"inputs unchanged: {short(known)} is the candidate; nothing trained"
+        emit(as_json, {"model": known, "trained": False}, text)
+        return
+    from ..pipeline.train import train as fit
+
+    with working(f"training {here.params.model.estimator}"):
+        candidate = fit(here.params, here.root, here.candidate)
+    text = f"trained {here.params.model.estimator}: {short(candidate.model)} in candidate/"
+    emit(as_json, {"model": candidate.model, "key": candidate.key, "trained": True}, text)
+
+
+@app.command()
+def evaluate(
+    against: Annotated[
+        Environment, typer.Option(help="Whose model is the champion.")
+    ] = "production",
+    as_json: Json = False,
+) -> None:
+    """Evaluate the candidate on the holdout, and against the champion where there is one.
+
+    Example: model evaluate --against staging
+    """
+    from ..pipeline import plots
+    from .progress import working
+
+    here = workspace()
+    with working("evaluating"):
+        evaluation, scored = here.evaluate_candidate(against)
+        plots.write(here.candidate / "plots", scored, evaluation)
+    evaluation.save(here.candidate / "evaluation.json")
+    _show(here, evaluation, as_json)
+
+
+@app.command()
+def gate(as_json: Json = False) -> None:
+    """Hold candidate/evaluation.json against policy.yaml; exit 1 when a rule fails.
+
+    Example: model gate
+    """
+    from ..pipeline.gate import passed
+
+    rules = _judge(workspace())
+    facts = {"passed": passed(rules), "rules": rules}
+    failed = [rule for rule in rules if not rule.passed]
+    lines = [f"refused: {rule.name}: {rule.message}" for rule in failed]
+    emit(as_json, facts, "\n".join(lines) or f"passed: all {len(rules)} rules of policy.yaml hold")
+    raise typer.Exit(0 if passed(rules) else 1)
+
+
+@app.command()
+def report(as_json: Json = False) -> None:
+    """Write candidate/report.md and report.html, and show the report.
+
+    Example: model report > report.md
+    """
+    from ..files import write_atomically
+    from ..pipeline.html import page
+    from ..pipeline.report import render
+
+    here = workspace()
+    evaluation, rules = _evaluation(here), _judge(here)
+    text = render(evaluation, rules, plots=True)
+    write_atomically(here.candidate / "report.md", text)
+    write_atomically(here.candidate / "report.html", page(text, "Candidate"))
+    facts = {name: str(here.candidate / f"report.{name}") for name in ("md", "html")}
+    if as_json:
+        emit(True, facts, "")
+    else:
+        markdown(text)
+
+
+def _known(here: "Workspace", key: str) -> str | None:
+    """The candidate that these inputs gave: in the work tree, or fetched from the store."""
+    from ..errors import ModelError
+    from ..pipeline.artifact import check_digest
+    from ..pipeline.train import Candidate
+
+    try:
+        candidate = Candidate.read(here.candidate)
+        if candidate.key == key:
+            check_digest(here.candidate / "model", candidate.model)
+            check_digest(here.candidate / "holdout", candidate.holdout)
+            return candidate.model
+    except ModelError:
+        pass  # damaged or none: the store, or training, replaces it
+    return here.restore_candidate(key)
+
+
+def _evaluation(here: "Workspace") -> "Evaluation":
+    from ..errors import InputError
+    from ..pipeline.evaluation import Evaluation
+    from ..pipeline.train import Candidate
+
+    evaluation = Evaluation.read(here.candidate / "evaluation.json")
+    if evaluation.candidate != Candidate.read(here.candidate).model:
+        raise InputError("candidate/evaluation.json is of another model; run `model evaluate`")
+    return evaluation
+
+
+def _judge(here: "Workspace") -> tuple["Finding", ...]:
+    from ..pipeline.gate import judge
+
+    return judge(_evaluation(here), here.policy)
+
+
+def _show(here: "Workspace", evaluation: "Evaluation", as_json: bool) -> None:
+    from .tables import metrics_table
+
+    path = os.path.relpath(here.candidate / "evaluation.json", Path.cwd())
+    emit(as_json, evaluation, f"{metrics_table(evaluation)}\n{path}")
+
+
+@app.command(hidden=True)
+def schemas() -> None:
+    """Write schemas/*.json from the typed objects, for editors."""
+    from pydantic import BaseModel
+
+    from ..config import Params, Policy
+    from ..files import canonical_json, write_atomically
+    from ..pipeline.evaluation import Evaluation
+    from ..release.record import Record
+
+    kinds: dict[str, type[BaseModel]] = {
+        "params": Params,
+        "policy": Policy,
+        "record": Record,
+        "evaluation": Evaluation,
+    }
+    for name, kind in kinds.items():
+        path = workspace().root / "schemas" / f"{name}.schema.json"
+        write_atomically(path, canonical_json(kind.model_json_schema()))
+        typer.echo(path)

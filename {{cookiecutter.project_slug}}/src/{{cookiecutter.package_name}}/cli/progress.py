@@ -1,0 +1,17 @@
+"""Signs of life for long work: a spinner on a terminal, plain lines elsewhere."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show that something is going on, on standard error."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{what} ..."):
+        yield

@@ -1,0 +1,204 @@
+"""`model rehearse`: the whole life of a model in a throw-away copy, with the real parts.
+
+A real git repository with a bare origin, the real gate, store, verification and service. Nothing is
+played: a step that does not come out as the rules say ends the rehearsal with exit code 1.
+"""
+
+import datetime as dt
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import yaml
+
+from .config import ENVIRONMENTS, Environment
+from .errors import ModelError, RefusedError
+from .files import write_atomically
+from .monitoring.monitor import markdown, monitor
+from .pipeline import gate, report
+from .pipeline.artifact import read_card
+from .pipeline.html import page
+from .pipeline.train import read_holdout
+from .release.deploy import deploy, prediction_log, stop
+from .release.history import history
+from .release.record import short
+from .sandbox import Sandbox, sandbox
+from .serving.prediction_log import read
+
+SIMPLE: dict[str, Any] = {"n_estimators": 20, "max_depth": 3}
+WORSE: dict[str, Any] = {"n_estimators": 1, "max_depth": 1}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of the rehearsal."""
+
+    name: str
+    seconds: float
+    outcome: str
+
+
+class Rehearsal:
+    """The play: its steps, and the pages to look at afterwards."""
+
+    def __init__(self, scene: Sandbox, quiet: bool) -> None:
+        self.scene, self.quiet = scene, quiet
+        self.steps: list[Step] = []
+        self.pages: list[str] = []
+
+    def step(self, name: str, action: Callable[[], str]) -> None:
+        """Run one step and print its line; it must not fail."""
+        started = time.monotonic()
+        outcome = action()
+        done = Step(name, round(time.monotonic() - started, 2), outcome)
+        self.steps.append(done)
+        self.say(f"{len(self.steps):>2}  {done.seconds:5.1f} s  {name:<34} {outcome}")
+
+    def refused(self, name: str, action: Callable[[], object], *rules: str) -> None:
+        """Run one step that must be refused, by one of these rules."""
+
+        def refuse() -> str:
+            try:
+                action()
+            except RefusedError as error:
+                reason = str(error)
+                if any(rule in reason for rule in rules):
+                    self.pages.append(f"## 🛑 {name}\n\n```text\n{reason}\n```\n")
+                    return "refused\n" + "\n".join(f"      {x}" for x in reason.splitlines()[:6])
+                raise
+            raise ModelError(f"{name}: was not refused, although {' or '.join(rules)} asks for it")
+
+        self.step(name, refuse)
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            print(text, flush=True)
+
+    def release(self, environment: Environment, show: bool = False) -> str:
+        """Promote, review, merge, deploy."""
+        proposal = self.scene.promote(environment)
+        head = proposal.pull_request.head
+        if show:
+            self.say(f"\n{proposal.body.split('<details>')[0].strip()}\n")
+        text = self.scene.here.git.show(head, f"deploy/{environment}/report.md") or b""
+        folder = f"plots/{len(self.pages)}"
+        for name, content in self.scene.here.git.files(head, f"deploy/{environment}/plots").items():
+            write_atomically(self.scene.here.root / "rehearsal" / folder / name, content)
+        self.pages.append(text.decode().replace('src="plots/', f'src="{folder}/'))
+        self.scene.merge(proposal.pull_request.branch)
+        done = deploy(self.scene.here, environment)
+        return f"{short(done.model)} is live at {done.url}"
+
+
+def rehearse(root: Path, output: Path, quiet: bool = False) -> list[Step]:
+    """Play every step; write `output/report.md` and `report.html`; return the steps.
+
+    Raises:
+        ModelError: A step came out otherwise than the rules say.
+    """
+    with sandbox(root) as scene:
+        (scene.here.root / "rehearsal").mkdir()
+        play = Rehearsal(scene, quiet)
+        own = yaml.safe_load((root / "params.yaml").read_text())["model"]
+        try:
+            _play(play, own)
+        finally:
+            for environment in ENVIRONMENTS:
+                stop(scene.here, environment)
+        table = ["| | step | s | outcome |", "|--:|:--|--:|:--|"]
+        for number, done in enumerate(play.steps, 1):
+            first = done.outcome.splitlines()[0]
+            table.append(f"| {number} | {done.name} | {done.seconds:.1f} | {first} |")
+        text = "\n".join(["# Rehearsal", "", *table, "", *play.pages])
+        shutil.rmtree(output, ignore_errors=True)
+        shutil.copytree(scene.here.root / "rehearsal", output)
+    write_atomically(output / "report.md", text)
+    write_atomically(output / "report.html", page(text, "Rehearsal"))
+    total = sum(done.seconds for done in play.steps)
+    play.say(f"\n{len(play.steps)} steps, {total:.1f} s: the rules hold.")
+    return play.steps
+
+
+def _play(play: Rehearsal, own: dict[str, Any]) -> None:
+    day = dt.timedelta(hours=play.scene.here.policy.environments["production"].soak_hours + 1)
+    simple = {"estimator": "random_forest", "parameters": SIMPLE}
+    play.step("train a first, simple model", lambda: _first(play, simple, own))
+    play.step("promote it to staging, deploy", lambda: play.release("staging"))
+    if day > dt.timedelta(hours=1):
+        play.refused(
+            "production, before it has soaked", lambda: play.scene.promote("production"), "soak"
+        )
+        play.scene.clock += day
+    play.step(
+        f"production, {day.total_seconds() / 3600:g} h later", lambda: play.release("production")
+    )
+    worse = {"estimator": "random_forest", "parameters": WORSE}
+    play.step("train a worse model", lambda: short(play.scene.candidate({"model": worse})))
+    play.refused(
+        "promote it to staging", lambda: play.scene.promote("staging"), "metrics.", "champion."
+    )
+    play.step(
+        "train a better one: params.yaml", lambda: short(play.scene.candidate({"model": own}))
+    )
+    play.step("promote it to staging, deploy", lambda: play.release("staging"))
+    play.scene.clock += day
+    play.step("and to production", lambda: play.release("production", show=True))
+    play.step("roll production back, deploy", lambda: _roll_back(play))
+    play.refused("propose the same model again", lambda: play.scene.promote("production"), "hold")
+    play.step("send requests that drifted", lambda: _drift(play))
+    play.step("history of production", lambda: _history(play))
+
+
+def _first(play: Rehearsal, simple: dict[str, Any], own: dict[str, Any]) -> str:
+    """The simple model where policy.yaml lets it pass, else today's with another seed."""
+    digest = play.scene.candidate({"model": simple})
+    evaluation, _ = play.scene.here.evaluate_candidate("production")
+    rules = gate.judge(evaluation, play.scene.here.policy)
+    if not gate.passed(rules):
+        digest = play.scene.candidate({"model": own, "seed": play.scene.here.params.seed + 1})
+        evaluation, _ = play.scene.here.evaluate_candidate("production")
+        rules = gate.judge(evaluation, play.scene.here.policy)
+    return f"{short(digest)}  {report.headline(evaluation)}"
+
+
+def _roll_back(play: Rehearsal) -> str:
+    opened = play.scene.roll_back("production")
+    play.pages.append(opened.body)
+    done = deploy(play.scene.here, "production")
+    return f"{short(opened.replaces)} -> {short(done.model)}, live at {done.url}"
+
+
+def _drift(play: Rehearsal) -> str:
+    """Ask production about the holdout with its numbers moved by two standard deviations."""
+    done = deploy(play.scene.here, "production")
+    model = play.scene.here.store.fetch(str(done.model))
+    columns = read_card(model).signature.columns
+    rows = read_holdout(play.scene.here.candidate / "holdout")
+    moved = {
+        c.name: rows[c.name] + 2 * float(rows[c.name].std()) if c.type == "number" else rows[c.name]
+        for c in columns
+    }
+    table = pd.DataFrame(moved).astype(object)
+    body = table.where(table.notna() & (table != ""), None).to_dict("records")
+    httpx.post(f"{done.url}/predict", json=body, timeout=30, trust_env=False).raise_for_status()
+    logged = read(prediction_log(play.scene.here, "production"))
+    limits = play.scene.here.policy.drift.model_copy(update={"min_rows": 1})
+    found = monitor(model, logged, limits, str(done.model))
+    if not found.drifted:
+        raise ModelError("numbers moved by two standard deviations were not seen as drift")
+    text = markdown(found)
+    play.pages.append(text)
+    return next(line for line in text.splitlines() if line.strip()).strip("#* ")
+
+
+def _history(play: Rehearsal) -> str:
+    entries = history(play.scene.here.git, play.scene.here.git.base(), "production")
+    shown = [
+        short(e.record.model if e.record else None) + " rollback" * e.rollback for e in entries
+    ]
+    return " <- ".join(shown)

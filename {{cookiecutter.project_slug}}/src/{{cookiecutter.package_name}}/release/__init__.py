@@ -1,0 +1,1 @@
+"""A candidate in, a running model out, through git."""

@@ -1,0 +1,144 @@
+"""The git commands that a release needs. Commits are written without touching the work tree."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import InputError, ModelError
+
+BRANCH = "main"
+
+
+class GitError(ModelError):
+    """git said no; the message is git's own last line."""
+
+
+class Git:
+    """One repository. `origin` is used where it exists; without it, the local branches are."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def run(self, *arguments: str, stdin: bytes = b"", index: Path | None = None) -> str:
+        """Run git and return its standard output, without the last newline.
+
+        Raises:
+            GitError: It failed.
+        """
+        return self.output(*arguments, stdin=stdin, index=index).decode().rstrip("\n")
+
+    def output(self, *arguments: str, stdin: bytes = b"", index: Path | None = None) -> bytes:
+        """Run git and return its standard output as it is."""
+        environment = os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+        if index is not None:
+            environment["GIT_INDEX_FILE"] = str(index)
+        try:
+            result = subprocess.run(
+                ["git", "-C", str(self.root), *arguments],
+                input=stdin,
+                capture_output=True,
+                check=False,
+                env=environment,
+            )
+        except FileNotFoundError:
+            raise InputError("git is not installed, or not on PATH") from None
+        if result.returncode != 0:
+            lines = result.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+            raise GitError(f"git {arguments[0]}: {lines[-1]}")
+        return result.stdout
+
+    def ok(self, *arguments: str) -> bool:
+        """Whether a git command succeeds."""
+        try:
+            self.run(*arguments)
+        except GitError:
+            return False
+        return True
+
+    def has_origin(self) -> bool:
+        """Whether branches are shared through `origin`."""
+        return "origin" in self.run("remote").split()
+
+    def base(self) -> str:
+        """The commit of main that decides: origin's, as it is now, or the local one.
+
+        Raises:
+            InputError: There is no such branch yet.
+        """
+        if self.has_origin():
+            self.run("fetch", "--quiet", "--prune", "origin")
+        reference = f"origin/{BRANCH}" if self.has_origin() else BRANCH
+        try:
+            return self.run("rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}")
+        except GitError:
+            raise InputError(
+                f"no branch {reference}: commit your work on `{BRANCH}`"
+                + (" and push it" if self.has_origin() else "")
+            ) from None
+
+    def resolve(self, reference: str) -> str | None:
+        """The commit that a branch (origin's first) or any other reference names, if it exists."""
+        for name in (f"origin/{reference}", reference):
+            if self.ok("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"):
+                return self.run("rev-parse", f"{name}^{{commit}}")
+        return None
+
+    def show(self, commit: str, path: str) -> bytes | None:
+        """The content of a file at a commit; None where there is none."""
+        if not self.ok("cat-file", "-e", f"{commit}:{path}"):
+            return None
+        return self.output("cat-file", "blob", f"{commit}:{path}")
+
+    def changed(self, old: str, new: str) -> tuple[str, ...]:
+        """Paths that differ between two commits."""
+        output = self.run("diff", "--name-only", "--no-renames", "-z", old, new)
+        return tuple(path for path in output.split("\0") if path)
+
+    def is_ancestor(self, commit: str, of: str) -> bool:
+        """Whether `commit` is part of the history of `of`."""
+        return self.ok("merge-base", "--is-ancestor", commit, of)
+
+    def commit_folder(
+        self, base: str, folder: str, files: Mapping[str, bytes], message: str
+    ) -> str:
+        """A commit on top of `base` in which `folder` holds exactly `files`; no branch moves."""
+        with tempfile.TemporaryDirectory() as directory:
+            index = Path(directory) / "index"
+            self.run("read-tree", base, index=index)
+            self.run("rm", "-r", "-q", "--cached", "--ignore-unmatch", "--", folder, index=index)
+            for name, content in sorted(files.items()):
+                blob = self.run("hash-object", "-w", "--stdin", stdin=content)
+                entry = f"100644,{blob},{folder}/{name}"
+                self.run("update-index", "--add", "--cacheinfo", entry, index=index)
+            tree = self.run("write-tree", index=index)
+        identity = []
+        if not self.ok("config", "user.email"):
+            identity = ["-c", "user.name=model", "-c", "user.email=model@localhost"]
+        return self.run(*identity, "commit-tree", tree, "-p", base, "-m", message)
+
+    def files(self, commit: str, folder: str) -> dict[str, bytes]:
+        """The files of a folder at a commit, by their path inside it."""
+        listed = self.run("ls-tree", "-r", "-z", "--name-only", commit, f"{folder}/")
+        paths = [path for path in listed.split("\0") if path]
+        return {
+            path.removeprefix(f"{folder}/"): self.output("cat-file", "blob", f"{commit}:{path}")
+            for path in paths
+        }
+
+    def publish(self, commit: str, branch: str) -> None:
+        """Let `branch` name `commit`: on origin where there is one, else here."""
+        if self.has_origin():
+            self.run("push", "--quiet", "--force", "origin", f"{commit}:refs/heads/{branch}")
+        else:
+            self.run("update-ref", f"refs/heads/{branch}", commit)
+
+    def delete(self, branch: str) -> None:
+        """Remove a branch where `publish` put it; a branch that is gone is no fault."""
+        if self.resolve(branch) is None:
+            return
+        if self.has_origin():
+            self.run("push", "--quiet", "origin", "--delete", branch)
+        else:
+            self.run("update-ref", "-d", f"refs/heads/{branch}")

@@ -1,0 +1,51 @@
+"""`model package`: put the candidate into the store, with the commit that it was built from."""
+
+from ..config import Params
+from ..errors import RefusedError
+from ..pipeline.artifact import check_digest
+from ..pipeline.train import Candidate, input_key
+from .record import DataDigests, Provenance, Source
+from .workspace import Workspace
+
+
+def package(workspace: Workspace, run: str | None = None) -> Provenance:
+    """Keep the candidate and its holdout by digest; again is no fault.
+
+    Raises:
+        RefusedError: It was not built from what HEAD holds, so no commit could account for it.
+    """
+    git, store = workspace.git, workspace.store
+    candidate = Candidate.read(workspace.candidate)
+    _refuse_uncommitted(workspace, workspace.params)
+    if candidate.key != input_key(workspace.params, workspace.root):
+        raise RefusedError("the candidate was trained from other inputs: run `model train`")
+    check_digest(workspace.candidate / "model", candidate.model)
+    check_digest(workspace.candidate / "holdout", candidate.holdout)
+    store.put(workspace.candidate / "model")
+    store.put(workspace.candidate / "holdout")
+    head = git.run("rev-parse", "HEAD")
+    known = store.find(candidate.key)
+    if known and known.model == candidate.model and git.is_ancestor(known.source.commit, head):
+        return known
+    day = git.run("show", "-s", "--format=%cd", "--date=format:%Y.%m.%d", head)
+    provenance = Provenance(
+        model=candidate.model,
+        version=f"{day}+{head[:7]}",
+        source=Source(commit=head, run=run),
+        data=DataDigests(train=candidate.train, holdout=candidate.holdout),
+        key=candidate.key,
+    )
+    store.save(provenance)
+    return provenance
+
+
+def _refuse_uncommitted(workspace: Workspace, params: Params) -> None:
+    inputs = ["params.yaml", "src"]
+    if not params.data.source.startswith("sklearn:"):
+        inputs.append(params.data.source)
+    dirty = workspace.git.run("status", "--porcelain", "--", *inputs).splitlines()
+    if dirty:
+        names = ", ".join(line[3:] for line in dirty[:3])
+        raise RefusedError(
+            f"{names}: not committed; commit first, so that git can say what the model was built from"
+        )

@@ -1,0 +1,93 @@
+"""`deploy/<environment>/model.yaml`: which model an environment runs, by digest only."""
+
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field
+
+from ..config import Environment, Section, parse
+from ..pipeline.evaluation import Digest
+
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")]
+Image = Annotated[str, Field(pattern=r"^[^\s@]+@sha256:[0-9a-f]{64}$")]
+
+HEADER = "# Written by `model promote`; changed only by the pull request that it opens.\n"
+
+
+class Source(Section):
+    """The commit on main that the model was built from, and the run that built it."""
+
+    commit: Commit
+    run: str | None = None
+
+
+class DataDigests(Section):
+    """The rows it was fitted on, and the rows it was judged on."""
+
+    train: Digest
+    holdout: Digest
+
+
+class Replaces(Section):
+    """What the reviewer compared against: the model, and the commit that made it live."""
+
+    model: Digest | None = None
+    commit: Commit | None = None
+
+
+class Provenance(Section):
+    """What `model package` knows of a candidate; the store keeps it beside the model."""
+
+    model: Digest
+    version: str
+    source: Source
+    data: DataDigests
+    key: Digest = Field(description="the digest of everything that decided the model")
+    image: Image | None = None
+    trust: Literal["attested", "digest"] = "digest"
+
+
+class Record(Section):
+    """The record. One key per line, so that git itself conflicts when two candidates race."""
+
+    schema_version: Literal[1] = 1
+    environment: Environment
+    model: Digest
+    image: Image | None = None
+    version: str
+    source: Source
+    data: DataDigests
+    evaluation: Digest
+    policy: Digest
+    trust: Literal["attested", "digest"]
+    replaces: Replaces
+    reason: str | None = Field(None, description="why a person overruled a hold or a decision")
+
+    def write(self) -> str:
+        """The file's text."""
+        content = self.model_dump(mode="json")
+        return HEADER + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000)
+
+    @classmethod
+    def read(cls, content: bytes, name: str) -> "Record":
+        """Parse the file.
+
+        Raises:
+            InputError: Not of this schema; a tag where a digest belongs, for example.
+        """
+        return parse(content, cls, name)
+
+
+def folder(environment: str) -> str:
+    """The folder that a promotion to this environment may touch."""
+    return f"deploy/{environment}"
+
+
+def record_path(environment: str) -> str:
+    """The record's path in the repository."""
+    return f"{folder(environment)}/model.yaml"
+
+
+def short(digest: str | None) -> str:
+    """A digest as people say it: its first twelve hex digits."""
+    return digest.removeprefix("sha256:")[:12] if digest else "none"

@@ -1,0 +1,116 @@
+"""Where a project's parts are: its repository, store, pull requests and running environments."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ..config import Environment, Params, Policy, parse, read
+from ..errors import InputError
+from ..pipeline.artifact import check_digest, replace_directory
+from ..pipeline.evaluate import Scored, evaluate
+from ..pipeline.evaluation import Evaluation
+from ..pipeline.train import Candidate, read_holdout
+from .git import BRANCH, Git
+from .history import history, live
+from .pull_request import LocalPullRequests
+from .store import Store
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A generated repository on this machine."""
+
+    root: Path
+    state: Path  # what this machine keeps and git does not: store, pull requests, processes
+
+    @classmethod
+    def find(cls, start: Path) -> "Workspace":
+        """The project that `start` lies in; MODEL_STATE moves what this machine keeps.
+
+        Raises:
+            InputError: No folder from here upwards holds params.yaml.
+        """
+        for folder in (start, *start.parents):
+            if (folder / "params.yaml").is_file():
+                return cls(folder, Path(os.environ.get("MODEL_STATE") or folder / ".model"))
+        raise InputError(f"{start}: no params.yaml here or above; run this inside the project")
+
+    @cached_property
+    def params(self) -> Params:
+        return read(self.root / "params.yaml", Params)
+
+    @cached_property
+    def policy(self) -> Policy:
+        return read(self.root / "policy.yaml", Policy)
+
+    @property
+    def candidate(self) -> Path:
+        return self.root / "candidate"
+
+    @cached_property
+    def git(self) -> Git:
+        git = Git(self.root)
+        if not git.ok("rev-parse", "--git-dir"):
+            raise InputError(f"{self.root}: not a git repository; run `git init -b main`")
+        return git
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.state / "store")
+
+    @cached_property
+    def pull_requests(self) -> LocalPullRequests:
+        return LocalPullRequests(self.git, self.state / "pull-requests")
+
+    def policy_at(self, commit: str) -> Policy:
+        """policy.yaml as it stands at a commit: a change cannot bring its own policy along."""
+        return parse(self._at(commit, "policy.yaml"), Policy, f"policy.yaml at {commit[:7]}")
+
+    def params_at(self, commit: str) -> Params:
+        """params.yaml as it stands at a commit."""
+        return parse(self._at(commit, "params.yaml"), Params, f"params.yaml at {commit[:7]}")
+
+    def evaluate_candidate(self, against: Environment) -> tuple[Evaluation, Scored]:
+        """The candidate of this work tree against what an environment runs, if anything.
+
+        Raises:
+            InputError: There is no candidate, or it was changed after it was trained.
+        """
+        candidate = Candidate.read(self.candidate)
+        champion = None
+        if self.git.resolve(BRANCH):
+            champion = live(history(self.git, self.git.base(), against))
+        check_digest(self.candidate / "holdout", candidate.holdout)
+        slices = self.policy.slices
+        return evaluate(
+            self.candidate / "model",
+            self.store.fetch(champion.model) if champion else None,
+            read_holdout(self.candidate / "holdout"),
+            candidate_digest=candidate.model,
+            champion_digest=champion.model if champion else None,
+            holdout_digest=candidate.holdout,
+            slices=self.params.slices,
+            slice_metric=slices.metric if slices else None,
+            min_rows=slices.min_rows if slices else 1,
+        )
+
+    def restore_candidate(self, key: str) -> str | None:
+        """Bring back from the store the candidate that these inputs gave; its digest, if any."""
+        known = self.store.find(key)
+        if known is None:
+            return None
+        for name, digest in (("model", known.model), ("holdout", known.data.holdout)):
+            temporary = self.candidate / f".{name}.restored"
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.copytree(self.store.fetch(digest), temporary)
+            replace_directory(temporary, self.candidate / name)
+        Candidate(key, known.model, known.data.train, known.data.holdout).write(self.candidate)
+        return known.model
+
+    def _at(self, commit: str, path: str) -> bytes:
+        content = self.git.show(commit, path)
+        if content is None:
+            raise InputError(f"{path} is not committed at {commit[:7]}; commit it on main")
+        return content

@@ -1,0 +1,104 @@
+"""A throw-away copy of the project, and the hand of a person on it: for rehearsals and tests."""
+
+import datetime as dt
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .config import Environment
+from .errors import ModelError
+from .files import write_atomically
+from .pipeline.train import train
+from .release.package import package
+from .release.promote import Proposal, promote
+from .release.rollback import Rollback, rollback
+from .release.workspace import Workspace
+
+IGNORED = (
+    ".git",
+    ".venv",
+    ".model",
+    "build",
+    "candidate",
+    "deploy",
+    "rehearsal",
+    "*cache*",
+    "*.pyc",
+)
+
+
+@dataclass
+class Sandbox:
+    """A repository with a bare origin, and a clock that only the person moves."""
+
+    here: Workspace
+    clock: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+
+    def git(self, *arguments: str) -> None:
+        """A person's git command, at the time of the clock."""
+        moment = self.clock.strftime("%Y-%m-%dT%H:%M:%S+0000")
+        environment = os.environ | {"GIT_COMMITTER_DATE": moment, "GIT_AUTHOR_DATE": moment}
+        command = ["git", "-C", str(self.here.root), *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ModelError(f"git {' '.join(arguments)}: {(done.stderr or done.stdout).strip()}")
+
+    def commit(self, path: str, content: str) -> None:
+        """Write a file, commit it on main and push."""
+        write_atomically(self.here.root / path, content)
+        self.git("add", "--all", path)
+        self.git("commit", "--quiet", "--allow-empty", "--message", f"Change {path}")
+        self.git("push", "--quiet", "origin", "main")
+        self.here = Workspace(self.here.root, self.here.state)
+
+    def candidate(self, changes: dict[str, Any]) -> str:
+        """Commit these changes to params.yaml, train, package; the model's digest."""
+        content = yaml.safe_load((self.here.root / "params.yaml").read_text()) | changes
+        self.commit("params.yaml", yaml.safe_dump(content, sort_keys=False))
+        train(self.here.params, self.here.root, self.here.candidate)
+        return package(self.here).model
+
+    def promote(self, environment: Environment) -> Proposal:
+        """`model promote`, at the time of the clock."""
+        return promote(self.here, environment, now=self.clock)
+
+    def roll_back(self, environment: Environment) -> Rollback:
+        """`model rollback`, and the merge of what it proposes."""
+        proposed = rollback(self.here, environment, reason="Rehearsing a bad day.")
+        self.merge(proposed.pull_request.branch)
+        return proposed
+
+    def merge(self, branch: str) -> None:
+        """What a reviewer does to approve."""
+        self.git("fetch", "--quiet", "origin")
+        self.git("merge", "--quiet", "--no-ff", "--message", f"Merge {branch}", f"origin/{branch}")
+        self.git("push", "--quiet", "origin", "main")
+
+
+@contextmanager
+def sandbox(root: Path) -> Iterator[Sandbox]:
+    """A copy of the project as a repository of its own, without its records, on free ports."""
+    with tempfile.TemporaryDirectory(prefix="rehearsal-") as directory:
+        copy, origin = Path(directory) / "project", Path(directory) / "origin.git"
+        shutil.copytree(root, copy, ignore=shutil.ignore_patterns(*IGNORED))
+        policy = yaml.safe_load((copy / "policy.yaml").read_text())
+        for rules in policy["environments"].values():
+            rules.pop("port", None)
+            rules.pop("freeze", None)
+        made = Sandbox(Workspace(copy, Path(directory) / "state"))
+        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(origin)], check=True)
+        subprocess.run(["git", "init", "-q", "-b", "main", str(copy)], check=True)
+        made.git("config", "user.name", "Rehearsal")
+        made.git("config", "user.email", "rehearsal@localhost")
+        made.git("remote", "add", "origin", str(origin))
+        made.git("add", "--all")
+        made.commit("policy.yaml", yaml.safe_dump(policy, sort_keys=False))
+        yield made
