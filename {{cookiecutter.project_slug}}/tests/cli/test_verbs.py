@@ -1,0 +1,229 @@
+"""The command line: what a person types, sees, and gets as exit code."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from ..conftest import BETTER, WORSE
+from ..package import cli_app, sandbox, train, workspace
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a verb in this process: exit code, output, errors."""
+
+    def verb(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["model", *arguments])
+        try:
+            cli_app.main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return verb
+
+
+@pytest.fixture
+def inside(world: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch) -> sandbox.Sandbox:
+    """The current directory is the project; its state is the world's."""
+    monkeypatch.chdir(world.here.root)
+    monkeypatch.setenv("MODEL_STATE", str(world.here.state))
+    return world
+
+
+def test_every_verb_has_help_with_an_example(run: Run) -> None:
+    verbs = [c for c in cli_app.app.registered_commands if not c.hidden]
+    names = [c.name or (c.callback.__name__ if c.callback else "") for c in verbs]
+    assert len(names) == 16
+    for name in names:
+        code, out, _ = run(name, "--help")
+        assert code == 0
+        assert f"Example: model {name}" in out
+
+
+def test_help_needs_no_project_and_no_heavy_import() -> None:
+    code = (
+        f"import sys; sys.argv = ['model', '--help']; from {cli_app.__name__} import main\n"
+        "try:\n main()\nexcept SystemExit: pass\n"
+        "heavy = {'pandas', 'sklearn', 'matplotlib', 'scipy', 'numpy', 'starlette', 'pandera'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    place = str(Path(cli_app.__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": place}, cwd="/")
+
+
+def test_misuse_exits_with_2(run: Run) -> None:
+    assert run("promote", "moon")[0] == 2
+    assert run("trian")[0] == 2
+
+
+def test_outside_a_project_one_line_says_so(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("train")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "no params.yaml" in err
+
+
+def test_an_unexpected_fault_is_one_line_too(
+    run: Run, inside: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*_: object) -> None:
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr(workspace.Workspace, "find", fault)
+    code, _, err = run("status")
+    assert (code, err) == (
+        1, "model: unexpected RuntimeError: two lines (MODEL_DEBUG=1 shows where)\n",
+    )  # fmt: skip
+
+
+def test_from_data_to_package(run: Run, inside: sandbox.Sandbox) -> None:
+    inside.git("commit", "--quiet", "--allow-empty", "--message", "x")
+    assert run("check-data")[0] == 0
+    assert run("train", "--force")[0] == 0
+    code, out, _ = run("evaluate", "--json")
+    assert code == 0
+    assert json.loads(out)["task"] == "classification"
+    assert run("gate")[0] == 0
+    code, out, _ = run("report")
+    assert out.startswith("## ✅ Ready to promote")
+    assert (inside.here.root / "candidate" / "report.html").exists()
+    code, out, _ = run("package", "--json")
+    assert json.loads(out)["model"].startswith("sha256:")
+
+
+def test_unchanged_inputs_train_nothing(run: Run, inside: sandbox.Sandbox) -> None:
+    first = json.loads(run("train", "--json")[1])
+    assert first["trained"] is False
+    shutil.rmtree(inside.here.candidate)
+    started = time.monotonic()
+    again = json.loads(run("train", "--json")[1])
+    assert time.monotonic() - started < 2
+    assert again == first
+    assert (inside.here.candidate / "model" / "model.skops").exists()
+
+
+def test_a_damaged_candidate_is_replaced(run: Run, inside: sandbox.Sandbox) -> None:
+    path = inside.here.candidate / "model" / "model.json"
+    path.write_text("{}")
+    assert run("train")[0] == 0
+    assert path.read_text() != "{}"
+
+
+def test_a_refused_gate_exits_with_1_and_names_each_rule(run: Run, inside: sandbox.Sandbox) -> None:
+    inside.candidate(WORSE)
+    run("evaluate")
+    code, out, _ = run("gate")
+    assert code == 1
+    assert all(line.startswith("refused: ") for line in out.splitlines())
+    assert "champion.roc_auc.margin" in out
+
+
+def test_an_evaluation_of_another_model_is_not_judged(run: Run, inside: sandbox.Sandbox) -> None:
+    run("evaluate")
+    inside.candidate(BETTER)
+    code, _, err = run("gate")
+    assert code == 2
+    assert "another model" in err
+
+
+def test_bad_rows_exit_with_1_and_write_nothing(run: Run, inside: sandbox.Sandbox) -> None:
+    path = inside.here.root / "params.yaml"
+    path.write_text(path.read_text() + "\n")
+    content = yaml.safe_load(path.read_text())
+    content["data"]["columns"] = {"mean radius": {"max": 20}}
+    path.write_text(yaml.safe_dump(content))
+    before = (inside.here.candidate / "inputs.json").read_text()
+    for verb in ("check-data", "train"):
+        code, out, err = run(verb)
+        assert code == 1
+        assert "column 'mean radius'" in out + err
+        assert "more" in out + err
+    assert (inside.here.candidate / "inputs.json").read_text() == before
+
+
+def test_uncommitted_changes_are_not_packaged(run: Run, inside: sandbox.Sandbox) -> None:
+    path = inside.here.root / "params.yaml"
+    path.write_text(path.read_text().replace("seed: 7", "seed: 8"))
+    run("train")
+    code, _, err = run("package")
+    assert code == 1
+    assert "params.yaml: not committed" in err
+
+
+def test_a_candidate_from_other_inputs_is_not_packaged(run: Run, inside: sandbox.Sandbox) -> None:
+    path = inside.here.root / "params.yaml"
+    path.write_text(path.read_text().replace("seed: 7", "seed: 8"))
+    inside.git("commit", "--quiet", "--all", "--message", "Seed")
+    code, _, err = run("package")
+    assert code == 1
+    assert "run `model train`" in err
+
+
+def test_promote_verify_status_history(run: Run, inside: sandbox.Sandbox) -> None:
+    inside.candidate(BETTER)
+    facts = json.loads(run("promote", "staging", "--json")[1])
+    assert Path(facts["body_file"]).read_text().startswith("## ✅ Approve")
+    code, out, _ = run("verify", "staging", "--ref", facts["branch"])
+    assert code == 0
+    assert "FAILED" not in out
+    assert facts["branch"] in run("status")[1]
+    inside.merge(facts["branch"])
+    assert json.loads(run("history", "staging", "--json")[1])[0]["record"]["model"] == facts["model"]
+    assert run("verify", "staging")[0] == 0
+    back = json.loads(run("rollback", "staging", "--json")[1])
+    inside.merge(back["branch"])
+    out = run("history", "staging")[1]
+    assert "rollback" in out.splitlines()[1]
+    assert all(len(line) <= 100 for line in out.splitlines())
+
+
+def test_deploy_and_monitor(run: Run, inside: sandbox.Sandbox) -> None:
+    try:
+        code, out, _ = run("deploy", "production")
+        assert code == 0
+        assert "is live at http://127.0.0.1:" in out
+        code, out, _ = run("monitor", "production")
+        assert code in (0, 1)
+    finally:
+        assert run("deploy", "--down")[0] == 0
+
+
+def test_predict_adds_answers_to_a_file(run: Run, inside: sandbox.Sandbox) -> None:
+    rows = train.read_holdout(inside.here.candidate / "holdout")
+    rows.to_csv("rows.csv", index=False)
+    assert run("predict", "rows.csv", "scored.csv")[0] == 0
+    scored = pd.read_csv("scored.csv")
+    assert len(scored) == len(rows)
+    assert scored["probability"].between(0, 1).all()
+
+
+def test_predict_names_bad_values_and_writes_nothing(run: Run, inside: sandbox.Sandbox) -> None:
+    rows = train.read_holdout(inside.here.candidate / "holdout").astype(object)
+    rows.loc[3, "mean radius"] = "wide"
+    rows.to_csv("rows.csv", index=False)
+    code, _, err = run("predict", "rows.csv", "scored.csv")
+    assert code == 1
+    assert "row 3, column 'mean radius'" in err
+    assert not Path("scored.csv").exists()
+
+
+def test_schemas_are_those_of_the_typed_objects(run: Run, inside: sandbox.Sandbox) -> None:
+    assert run("schemas")[0] == 0
+    project = Path(__file__).parents[2]
+    for path in (inside.here.root / "schemas").glob("*.json"):
+        assert (project / "schemas" / path.name).read_text() == path.read_text()

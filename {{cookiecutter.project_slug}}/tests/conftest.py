@@ -1,0 +1,77 @@
+"""A real repository with a bare origin and a model in production, made once and copied."""
+
+import datetime as dt
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .package import rehearse, sandbox, workspace
+
+PARAMS = """\
+task: classification
+data:
+  source: sklearn:breast_cancer
+  target: diagnosis
+  positive: malignant
+split: {by: row, holdout: 0.3}
+model: {estimator: random_forest, parameters: {n_estimators: 10, max_depth: 3}}
+slices: [mean radius]
+seed: 7
+"""
+POLICY = """\
+metrics:
+  roc_auc: {min: 0.95}
+  calibration_error: {max: 0.12}
+champion:
+  roc_auc: {margin: 0.02}
+  brier: {margin: 0.02}
+slices: {metric: brier, max: 0.16, margin: 0.04, min_rows: 30}
+budgets: {size_mb: 20, latency_p99_ms: 2000}
+environments:
+  staging: {}
+  production: {needs: staging, soak_hours: 24}
+"""
+SIMPLE = {"model": {"estimator": "random_forest", "parameters": rehearse.SIMPLE}, "seed": 7}
+BETTER = {"model": {"estimator": "logistic_regression", "parameters": {"max_iter": 1000}}, "seed": 7}
+WORSE = {"model": {"estimator": "random_forest", "parameters": rehearse.WORSE}, "seed": 7}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The files that a person edits, without git."""
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def first_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simple model was promoted to staging and, a day later, to production."""
+    root = tmp_path_factory.mktemp("first-release")
+    (root / "params.yaml").write_text(PARAMS)
+    (root / "policy.yaml").write_text(POLICY)
+    kept = tmp_path_factory.mktemp("kept") / "world"
+    with sandbox.sandbox(root) as play:
+        play.candidate(SIMPLE)
+        for environment in ("staging", "production"):
+            play.merge(play.promote(environment).pull_request.branch)
+            play.clock += dt.timedelta(hours=25)
+        shutil.copytree(play.here.root.parent, kept)
+        (kept / "clock").write_text(play.clock.isoformat())
+    return kept
+
+
+@pytest.fixture
+def world(first_release: Path, tmp_path: Path) -> Iterator[sandbox.Sandbox]:
+    """A copy of that repository, with the hand of a person on it."""
+    root = tmp_path / "world"
+    shutil.copytree(first_release, root)
+    project = root / "project"
+    command = ["git", "-C", str(project), "remote", "set-url", "origin", str(root / "origin.git")]
+    subprocess.run(command, check=True)
+    here = workspace.Workspace(project, root / "state")
+    clock = dt.datetime.fromisoformat((root / "clock").read_text())
+    yield sandbox.Sandbox(here, clock)

@@ -1,0 +1,110 @@
+"""The sixty-second report: decision first, short, and nothing in it can be forged by data."""
+
+import json
+import re
+
+import pytest
+
+from ..package import gate, html, report
+from .test_gate import compared, estimate, good, policy, with_metric, with_slice
+
+CHECKS = (
+    gate.Finding("source", True, "built from abc1234, which is on main"),
+    gate.Finding("staging first", True, "the same bytes as staging"),
+    gate.Finding("numbers", True, "recomputed on 200 holdout rows: equal"),
+    gate.Finding("comparison", True, "compared with what production runs"),
+)
+PROMOTION = report.Promotion(
+    environment="production",
+    version="2026.11.21+abc1234",
+    trust="digest",
+    replaces="2026.11.01+0000000",
+    checks=CHECKS,
+    merge="git merge --no-ff promote/production/aaaaaaaaaaaa",
+)
+
+
+def body(**changes: object) -> str:
+    found = good(**changes)
+    return report.render(found, gate.judge(found, policy()), PROMOTION)
+
+
+def above_the_folds(text: str) -> list[str]:
+    return [line for line in text.split("<details>")[0].splitlines() if line]
+
+
+def test_the_first_line_is_the_decision() -> None:
+    assert body().startswith("## ✅ Approve to run `2026.11.21+abc1234` in **production**")
+
+
+def test_a_red_gate_changes_the_first_line_and_lists_why() -> None:
+    text = body(**with_metric("roc_auc", compared(0.94, estimate(0.0))))
+    assert text.startswith("## 🛑 Do not run")
+    assert "1 rule failed" in text.splitlines()[0]
+    assert "needs at least 0.95" in " ".join(above_the_folds(text))
+
+
+def test_a_failed_check_is_red_even_when_every_rule_holds() -> None:
+    checks = (*CHECKS[:3], gate.Finding("comparison", False, "stale"))
+    promotion = report.Promotion(**{**PROMOTION.__dict__, "checks": checks})
+    found = good()
+    assert report.render(found, gate.judge(found, policy()), promotion).startswith("## 🛑")
+
+
+@pytest.mark.parametrize("red", [False, True])
+def test_at_most_25_lines_stand_above_the_folds(red: bool) -> None:
+    change = with_metric("roc_auc", compared(0.94, estimate(-0.05))) if red else {}
+    assert len(above_the_folds(body(**change))) <= 25
+
+
+def test_the_worst_case_fits_github() -> None:
+    part = good().slices[0].model_dump() | {"column": "c" * 300}
+    slices = [part | {"value": f"{'v' * 500}{i}"} for i in range(1000)]
+    assert len(body(slices=slices)) <= report.MAX_BODY
+
+
+def test_a_hostile_category_stays_in_its_cell() -> None:
+    hostile = "x | ✅ |\n# Approved <!-- --> <details> @owner [a](b) `c`"
+    text = body(**with_slice(value=hostile))
+    assert text.count("<details>") == 2
+    assert text.count("<!--") == 1
+    assert not re.search(r"^# Approved", text, re.MULTILINE)
+    assert "\\@owner" in text
+
+
+def test_tools_find_one_json_block() -> None:
+    blocks = re.findall(r"<!-- model-report (.*) -->", body())
+    assert len(blocks) == 1
+    facts = json.loads(blocks[0])
+    assert facts["passed"] is True
+    assert facts["environment"] == "production"
+
+
+def test_what_got_worse_is_said() -> None:
+    worse = with_metric("brier", compared(0.04, estimate(0.01, 0.005, 0.015)))
+    assert "**What got worse:** Brier score +0.010" in body(**worse)
+    assert "nothing that the intervals can tell from noise" in body()
+
+
+def test_a_first_model_says_so() -> None:
+    metrics = {
+        name: {"candidate": m["candidate"]} for name, m in good().model_dump()["metrics"].items()
+    }
+    text = body(champion=None, metrics=metrics, slices=[])
+    assert "first model" in text
+
+
+def test_missing_signatures_are_said_where_people_look() -> None:
+    assert "UNATTESTED" in " ".join(above_the_folds(body()))
+
+
+def test_undo_and_no_are_explained() -> None:
+    text = " ".join(above_the_folds(body()))
+    assert "model rollback production" in text
+    assert "To say no" in text
+
+
+def test_the_page_needs_no_network() -> None:
+    page = html.page(body(), "Candidate")
+    assert "<table>" in page
+    assert not re.search(r"(src|href)=\"?https?:", page)

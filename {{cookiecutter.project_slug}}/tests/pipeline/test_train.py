@@ -1,0 +1,102 @@
+"""Training: the same inputs give the same bytes; wrong inputs give one line and no file."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ..conftest import PARAMS
+from ..package import artifact, config, errors, train
+
+CODE = """
+import importlib, pathlib, sys
+package = importlib.import_module(sys.argv[1])
+config = importlib.import_module(sys.argv[1] + ".config")
+train = importlib.import_module(sys.argv[1] + ".pipeline.train")
+root = pathlib.Path(sys.argv[2])
+done = train.train(config.read(root / "params.yaml", config.Params), root, root / sys.argv[3])
+print(done.model, done.holdout, done.train)
+"""
+ESTIMATORS = ["logistic_regression", "random_forest", "hist_gradient_boosting"]
+
+
+def params(**changes: object) -> config.Params:
+    return config.Params.model_validate(yaml.safe_load(PARAMS) | changes)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_two_processes_give_the_same_digest(project: Path, estimator: str) -> None:
+    content = yaml.safe_load(PARAMS) | {"model": {"estimator": estimator}}
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+    package = train.__name__.split(".")[0]
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", CODE, package, str(project), name],
+            capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed,
+            "PYTHONPATH": str(Path(train.__file__).parents[2])},
+        ).stdout
+        for name, seed in (("one", "1"), ("two", "2"))
+    ]  # fmt: skip
+    assert outputs[0] == outputs[1]
+    assert outputs[0].startswith("sha256:")
+
+
+def test_a_saved_model_answers_as_its_golden_requests_say(project: Path) -> None:
+    train.train(params(), project, project / "candidate")
+    model = artifact.Model.load(project / "candidate" / "model")
+    golden = artifact.read_json(project / "candidate" / "model" / "golden.json")
+    table = {c.name: [g["row"][c.name] for g in golden] for c in model.signature.columns}
+    frame = artifact_frame(table, model)
+    assert model.answers(model.scores(frame)) == [g["answer"] for g in golden]
+
+
+def artifact_frame(table: dict[str, list[object]], model: artifact.Model) -> object:
+    from ..package import features
+
+    return features.to_frame(table, model.signature.columns)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": {"estimator": "svm"}}, "known: logistic_regression"),
+        ({"model": {"estimator": "logistic_regression", "parameters": {"c": 1}}}, "has no c"),
+        ({"model": {"estimator": "logistic_regression", "parameters": {"C": -1}}}, "C"),
+        ({"split": {"holdout": 0.001}}, "at least"),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_line(
+    project: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(errors.InputError, match=message) as refusal:
+        train.train(params(**changes), project, project / "candidate")
+    assert "\n" not in str(refusal.value)
+    assert not (project / "candidate" / "inputs.json").exists()
+
+
+def test_the_input_key_changes_with_what_decides_the_model(project: Path) -> None:
+    keys = {
+        train.input_key(params(**changes), project)
+        for changes in ({}, {"seed": 8}, {"split": {"holdout": 0.2}}, {"model": {"estimator": "x"}})
+    }
+    assert len(keys) == 4
+    assert train.input_key(params(slices=[]), project) == train.input_key(params(), project)
+
+
+def test_the_input_key_changes_with_the_data(project: Path) -> None:
+    path = project / "rows.csv"
+    here = params(data={"source": "rows.csv", "target": "y"})
+    path.write_text("x,y\n1,a\n")
+    before = train.input_key(here, project)
+    path.write_text("x,y\n1,b\n")
+    assert train.input_key(here, project) != before
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"key": 1}'])
+def test_a_missing_or_damaged_candidate_says_what_to_do(project: Path, content: str | None) -> None:
+    if content is not None:
+        (project / "inputs.json").write_text(content)
+    with pytest.raises(errors.InputError, match="model train|cannot be read"):
+        train.Candidate.read(project)

@@ -1,0 +1,199 @@
+"""Deployment makes what runs equal to main, from whatever state it finds."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ..conftest import BETTER
+from ..package import artifact, deploy, errors, golden, sandbox, status, supervisor
+from .test_promote import live, to_production
+
+KILLED = """
+import importlib, os, pathlib, signal, sys
+package, root, state, where, when = sys.argv[1:]
+load = lambda name: importlib.import_module(package + "." + name)
+deploy, workspace = load("release.deploy"), load("release.workspace")
+owner = {"check": load("serving.golden"), "verify": deploy}.get(where, load("release.supervisor").Processes)
+real = getattr(owner, where)
+def killed(*arguments, **named):
+    outcome = real(*arguments, **named) if when == "after" else None
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(owner, where, killed)
+deploy.deploy(workspace.Workspace(pathlib.Path(root), pathlib.Path(state)), "production")
+"""
+
+
+@pytest.fixture
+def deployed(world: sandbox.Sandbox) -> Iterator[sandbox.Sandbox]:
+    """Production runs what main names; everything is stopped afterwards."""
+    try:
+        yield world
+    finally:
+        for environment in ("staging", "production"):
+            deploy.stop(world.here, environment)  # type: ignore[arg-type]  # names
+
+
+def processes(world: sandbox.Sandbox) -> tuple[supervisor.Process, ...]:
+    return supervisor.Processes(world.here.state / "environments" / "production").running()
+
+
+def serves(url: str | None) -> str:
+    response = httpx.get(f"{url}/healthz", timeout=5, trust_env=False)
+    return str(response.json()["digest"])
+
+
+def test_what_main_names_is_served(deployed: sandbox.Sandbox) -> None:
+    done = deploy.deploy(deployed.here, "production")
+    assert done.action == "deployed"
+    assert serves(done.url) == live(deployed)
+
+
+def test_a_second_run_changes_nothing(deployed: sandbox.Sandbox) -> None:
+    deploy.deploy(deployed.here, "production")
+    before = processes(deployed)
+    assert deploy.deploy(deployed.here, "production").action == "unchanged"
+    assert processes(deployed) == before
+
+
+def test_a_new_model_takes_over_the_same_address(deployed: sandbox.Sandbox) -> None:
+    old = deploy.deploy(deployed.here, "production")
+    digest = to_production(deployed, BETTER)
+    new = deploy.deploy(deployed.here, "production")
+    assert new.url == old.url
+    assert serves(new.url) == digest
+    assert [p.digest for p in processes(deployed)] == [digest]
+
+
+def test_a_killed_service_is_started_again(deployed: sandbox.Sandbox) -> None:
+    done = deploy.deploy(deployed.here, "production")
+    os.kill(processes(deployed)[0].pid, signal.SIGKILL)
+    while processes(deployed):
+        time.sleep(0.02)
+    assert deploy.deploy(deployed.here, "production").action == "deployed"
+    assert serves(done.url) == live(deployed)
+
+
+def test_a_rollback_is_deployed(deployed: sandbox.Sandbox) -> None:
+    first = live(deployed)
+    to_production(deployed, BETTER)
+    deploy.deploy(deployed.here, "production")
+    deployed.roll_back("production")
+    done = deploy.deploy(deployed.here, "production")
+    assert done.rollback
+    assert serves(done.url) == first
+
+
+def test_a_failed_smoke_test_keeps_the_old_and_proposes_a_revert(
+    deployed: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = deploy.deploy(deployed.here, "production")
+    digest = to_production(deployed, BETTER)
+    real = golden.check
+
+    def wrong(url: str, requests: list[dict[str, Any]], model: str) -> list[str]:
+        moved = [r | {"answer": r["answer"] | {"probability": 0.123}} for r in requests]
+        return real(url, moved if model == digest else requests, model)
+
+    monkeypatch.setattr(golden, "check", wrong)
+    with pytest.raises(deploy.SmokeTestError, match="a revert is proposed: rollback/production"):
+        deploy.deploy(deployed.here, "production")
+    assert serves(old.url) == old.model
+    assert [p.digest for p in processes(deployed)] == [old.model]
+    base = deployed.here.git.base()
+    requests = deployed.here.pull_requests.list("production", base)
+    assert [p.branch.split("/")[0] for p in requests if p.state == "open"] == ["rollback"]
+
+
+def test_a_record_edited_by_hand_is_not_deployed(deployed: sandbox.Sandbox) -> None:
+    old = deploy.deploy(deployed.here, "production")
+    digest = deployed.candidate(BETTER)
+    path = deployed.here.root / "deploy" / "production" / "model.yaml"
+    path.write_text(path.read_text().replace(str(old.model), digest, 1))
+    deployed.git("commit", "--quiet", "--all", "--message", "Quickly")
+    deployed.git("push", "--quiet", "origin", "main")
+    with pytest.raises(errors.RefusedError, match="what ran before still runs"):
+        deploy.deploy(deployed.here, "production")
+    assert serves(old.url) == old.model
+
+
+def test_a_tag_on_main_is_not_deployed(deployed: sandbox.Sandbox) -> None:
+    old = deploy.deploy(deployed.here, "production")
+    path = deployed.here.root / "deploy" / "production" / "model.yaml"
+    path.write_text(path.read_text().replace(str(old.model), "latest", 1))
+    deployed.git("commit", "--quiet", "--all", "--message", "Latest")
+    deployed.git("push", "--quiet", "origin", "main")
+    with pytest.raises(errors.RefusedError, match="model"):
+        deploy.deploy(deployed.here, "production")
+    assert serves(old.url) == old.model
+
+
+def test_a_taken_port_leaves_one_clear_line(deployed: sandbox.Sandbox) -> None:
+    place = supervisor.Processes(deployed.here.state / "environments" / "production")
+    with supervisor.socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        (place.folder).mkdir(parents=True)
+        (place.folder / "port.json").write_text(str(other.getsockname()[1]))
+        with pytest.raises(errors.RefusedError, match="cannot be taken over"):
+            deploy.deploy(deployed.here, "production")
+
+
+def test_two_deployments_of_one_environment_do_not_mix(deployed: sandbox.Sandbox) -> None:
+    place = supervisor.Processes(deployed.here.state / "environments" / "production")
+    with place.exclusive(), pytest.raises(errors.RefusedError, match="going on"):
+        deploy.deploy(deployed.here, "production")
+
+
+def test_an_environment_without_a_record_is_left_alone(deployed: sandbox.Sandbox) -> None:
+    deployed.git("rm", "-r", "--quiet", "deploy")
+    deployed.git("commit", "--quiet", "--message", "Start over")
+    deployed.git("push", "--quiet", "origin", "main")
+    with pytest.raises(errors.RefusedError, match="removed"):
+        deploy.deploy(deployed.here, "production")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("where", "when"),
+    [
+        ("verify", "before"), ("verify", "after"), ("start", "before"), ("start", "after"),
+        ("check", "before"), ("check", "after"), ("take_over", "before"), ("take_over", "after"),
+        ("stop", "before"), ("stop", "after"),
+    ],
+)  # fmt: skip
+def test_a_deployment_killed_anywhere_is_finished_by_the_next(
+    deployed: sandbox.Sandbox, where: str, when: str
+) -> None:
+    old = deploy.deploy(deployed.here, "production")
+    digest = to_production(deployed, BETTER)
+    package = deploy.__name__.split(".")[0]
+    here = deployed.here
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, package, str(here.root), str(here.state), where, when],
+        capture_output=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(Path(deploy.__file__).parents[2])},
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert serves(old.url) in (old.model, digest)  # never nothing, never anything else
+    deploy.deploy(deployed.here, "production")
+    assert serves(old.url) == digest
+    assert [p.digest for p in processes(deployed)] == [digest]
+
+
+def test_status_shows_main_and_the_world_side_by_side(deployed: sandbox.Sandbox) -> None:
+    before = status.status(deployed.here)[1]
+    assert (before.named, before.running) == (live(deployed), None)
+    assert before.advice == "run `model deploy production`"
+    deploy.deploy(deployed.here, "production")
+    after = status.status(deployed.here)[1]
+    assert (after.running, after.advice) == (live(deployed), "")
+    assert artifact.read_card(deployed.here.store.fetch(str(after.running)))

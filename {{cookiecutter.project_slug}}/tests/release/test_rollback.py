@@ -1,0 +1,70 @@
+"""Rollback restores what ran before, whatever the policy says today."""
+
+import datetime as dt
+import shutil
+
+import pytest
+
+from ..conftest import BETTER
+from ..package import errors, history, record, rollback, sandbox, verify
+from .test_promote import entries, live, to_production
+
+
+def test_a_rollback_restores_the_folder_byte_for_byte(world: sandbox.Sandbox) -> None:
+    git = world.here.git
+    before = git.files(git.base(), "deploy/production")
+    first = live(world)
+    to_production(world, BETTER)
+    world.roll_back("production")
+    assert git.files(git.base(), "deploy/production") == before
+    assert live(world) == first
+    assert entries(world)[0].rollback
+
+
+def test_a_rollback_is_exempt_from_freezes(world: sandbox.Sandbox) -> None:
+    to_production(world, BETTER)
+    text = (world.here.root / "policy.yaml").read_text()
+    freeze = "soak_hours: 24, freeze: [{first: 2020-01-01, last: 2099-01-01, reason: x}]"
+    world.commit("policy.yaml", text.replace("soak_hours: 24", freeze))
+    world.roll_back("production")
+    change = verify.Change.merged(world.here.git, "production", entries(world)[0])
+    assert verify.verify(world.here, change).passed
+
+
+def test_nothing_before_the_first_model(world: sandbox.Sandbox) -> None:
+    with pytest.raises(errors.RefusedError, match="nothing to roll back to"):
+        rollback.rollback(world.here, "production", reason="x")
+
+
+def test_a_second_rollback_goes_further_back_not_forward(world: sandbox.Sandbox) -> None:
+    first = live(world)
+    second = to_production(world, BETTER)
+    third = to_production(world, BETTER | {"seed": 8})
+    for expected in (second, first):
+        world.roll_back("production")
+        world.clock += dt.timedelta(hours=1)
+        assert live(world) == expected
+    assert third in history.held(entries(world))
+
+
+def test_an_earlier_model_can_be_named(world: sandbox.Sandbox) -> None:
+    first = live(world)
+    to_production(world, BETTER)
+    to_production(world, BETTER | {"seed": 8})
+    back = rollback.rollback(world.here, "production", to=record.short(first), reason="x")
+    assert back.model == first
+
+
+@pytest.mark.parametrize("name", ["", "ffff", "sha256:", "latest"])
+def test_a_model_that_never_ran_here_is_refused(world: sandbox.Sandbox, name: str) -> None:
+    to_production(world, BETTER)
+    with pytest.raises(errors.InputError, match="earlier"):
+        rollback.rollback(world.here, "production", to=name, reason="x")
+
+
+def test_a_vanished_artefact_is_refused(world: sandbox.Sandbox) -> None:
+    first = live(world)
+    to_production(world, BETTER)
+    shutil.rmtree(world.here.store.fetch(first))
+    with pytest.raises(errors.RefusedError, match="not in the store"):
+        rollback.rollback(world.here, "production", reason="x")

@@ -1,0 +1,302 @@
+"""A switch-over loses no request, and a process that dies takes its lock with it."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ..package import errors, files, golden, serving_app, serving_process
+from .conftest import Trained
+
+Start = Callable[..., tuple[BaseProcess, dict[str, Any]]]
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def listening(port: int) -> dict[str, Any]:
+    return dict(httpx.get(f"http://127.0.0.1:{port}/model").json()["listening"])
+
+
+@pytest.fixture
+def start(trained: Trained, tmp_path: Path, forks: ForkServerContext) -> Iterator[Start]:
+    """Start real service processes."""
+    started: list[BaseProcess] = []
+
+    def run(name: str = "a", **options: Any) -> tuple[BaseProcess, dict[str, Any]]:
+        file = tmp_path / f"{name}.json"
+        options = {"version": "1", "port": 0, "process_file": file, **options}
+        process = forks.Process(
+            target=serving_app.serve, args=(trained.directory, trained.digest), kwargs=options
+        )
+        process.start()
+        started.append(process)
+        wait_for(lambda: file.exists() or not process.is_alive())
+        return process, files.read_json(file) if file.exists() else {}
+
+    yield run
+    for process in started:
+        process.kill()
+        process.join()
+
+
+class Load:
+    """Callers that keep their connections, and callers that make a new one for each request."""
+
+    def __init__(self, port: int, body: str) -> None:
+        self.port, self.body = port, body
+        self.failures: list[str] = []
+        self.answers: list[str] = []
+        self.stopped = threading.Event()
+        self.threads = [threading.Thread(target=self.call, args=[keep]) for keep in (1, 1, 0, 0)]
+
+    def call(self, keep: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        while not self.stopped.is_set():
+            try:
+                connection.request("POST", "/predict", self.body)
+                response = connection.getresponse()
+                response.read()
+                self.answers.append(str(response.status))
+            except OSError as error:
+                self.failures.append(repr(error))
+                connection.close()
+            if not keep:
+                connection.close()
+            time.sleep(0.002)
+        connection.close()
+
+    def __enter__(self) -> "Load":
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def test_a_switch_between_two_processes_under_load_fails_no_request(
+    start: Start, trained: Trained
+) -> None:
+    public = free_port()
+    old, before = start("old", public_port=public)
+    new, facts = start("new", public_port=public)
+    os.kill(old.pid or 0, signal.SIGUSR1)
+    wait_for(lambda: listening(before["port"])["public"] == public)
+    with Load(public, json.dumps(trained.rows[0])) as load:
+        wait_for(lambda: len(load.answers) > 20)
+        os.kill(new.pid or 0, signal.SIGUSR1)
+        wait_for(lambda: listening(facts["port"])["public"] == public)
+        old.terminate()
+        old.join(10)
+        answered = len(load.answers)
+        wait_for(lambda: len(load.answers) > answered + 20)
+    assert old.exitcode == 0
+    assert load.failures == []
+    assert set(load.answers) == {"200"}
+
+
+def test_it_is_private_until_told_and_a_second_signal_changes_nothing(start: Start) -> None:
+    public = free_port()
+    process, facts = start(public_port=public)
+    assert facts["pid"] == process.pid
+    assert facts["public_port"] == public
+    assert listening(facts["port"]) == {"private": facts["port"], "public": None, "error": None}
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", public))
+    os.kill(process.pid or 0, signal.SIGUSR1)
+    wait_for(lambda: listening(facts["port"])["public"] == public)
+    os.kill(process.pid or 0, signal.SIGUSR1)
+    time.sleep(0.25)
+    assert listening(public) == {"private": facts["port"], "public": public, "error": None}
+
+
+def test_kill_9_releases_the_lock_and_until_then_nobody_else_gets_it(
+    start: Start, tmp_path: Path
+) -> None:
+    process, _ = start("a")
+    refused, _ = start("b", process_file=tmp_path / "a.json")
+    refused.join(10)
+    assert refused.exitcode == 1
+    with pytest.raises(errors.RefusedError, match="living process"):
+        serving_process.lock(tmp_path / "a.json")
+    process.kill()
+    process.join()
+    os.close(serving_process.lock(tmp_path / "a.json"))
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_a_request_under_way_is_finished_before_the_process_ends(
+    start: Start, trained: Trained
+) -> None:
+    process, facts = start()
+    body = json.dumps(trained.rows[0]).encode()
+    with socket.create_connection(("127.0.0.1", facts["port"]), timeout=5) as caller:
+        head = f"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+        caller.sendall(head.encode() + body[:100])
+        time.sleep(0.1)
+        process.terminate()
+        time.sleep(0.3)
+        assert process.is_alive()
+        caller.sendall(body[100:])
+        answer = b"".join(iter(lambda: caller.recv(65536), b""))
+    process.join(10)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in answer
+    assert process.exitcode == 0
+
+
+def test_a_body_of_50_mb_is_refused_and_takes_no_memory(start: Start) -> None:
+    process, facts = start()
+    status = Path(f"/proc/{process.pid}/status")
+    before = _peak_memory(status)
+    chunks = (b"[" * 65536 for _ in range(800))
+    response = httpx.post(f"http://127.0.0.1:{facts['port']}/predict", content=chunks)
+    assert response.status_code == 413
+    assert _peak_memory(status) - before < 25_000_000
+    assert httpx.get(f"http://127.0.0.1:{facts['port']}/healthz").status_code == 200
+
+
+def _peak_memory(status: Path) -> int:
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+class Thread:
+    """A server in a thread of the test, for what needs no process of its own."""
+
+    def __init__(self, public: int) -> None:
+        self.listening: dict[str, Any] = {"public": None, "error": None}
+        self.started = threading.Event()
+        self.private = serving_process.listen("127.0.0.1", 0)
+        self.server = serving_process.Server(
+            constant,
+            self.listening,
+            self.started.set,
+            lambda: serving_process.listen("127.0.0.1", public, shared=True),
+        )
+        self.thread = threading.Thread(target=self.server.run, args=([self.private],))
+
+    def __enter__(self) -> "Thread":
+        self.thread.start()
+        assert self.started.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.should_exit = True
+        self.thread.join(10)
+
+
+async def constant(_scope: Any, _receive: Any, send: Any) -> None:
+    """The smallest application: the drain is the server's business."""
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})
+
+
+def test_a_taken_public_port_is_shown_and_tried_again_at_the_next_signal() -> None:
+    with contextlib.closing(serving_process.listen("127.0.0.1", 0)) as foreign:
+        port = foreign.getsockname()[1]
+        with Thread(port) as thread:
+            thread.server.open_public()
+            wait_for(lambda: thread.listening["error"])
+            assert thread.listening["public"] is None
+            assert f"127.0.0.1:{port}: Address already in use" in thread.listening["error"]
+            foreign.close()
+            thread.server.open_public()
+            wait_for(lambda: thread.listening["public"] == port)
+            assert thread.listening["error"] is None
+
+
+def test_an_idle_connection_may_still_ask_once_while_the_server_drains() -> None:
+    port = free_port()
+    with Thread(port) as thread:
+        thread.server.open_public()
+        wait_for(lambda: thread.listening["public"])
+        caller = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        caller.request("GET", "/")
+        first = caller.getresponse()
+        first.read()
+        assert first.getheader("connection") is None
+        thread.server.should_exit = True
+        wait_for(lambda: _refused(port))
+        caller.request("GET", "/")
+        assert caller.getresponse().getheader("connection") == "close"
+        caller.close()
+
+
+def _refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_new_connections_go_to_the_other_listener_while_one_drains() -> None:
+    port = free_port()
+    with Thread(port) as one, Thread(port) as other:
+        for thread in (one, other):
+            thread.server.open_public()
+        wait_for(lambda: one.listening["public"] and other.listening["public"])
+        one.server.should_exit = True
+        one.thread.join(10)
+        for _ in range(20):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+
+
+@pytest.mark.parametrize(("host", "words"), [("127.0.0.1", "in use"), ("no.such.host.invalid", "")])
+def test_a_port_that_cannot_be_had_is_one_clear_line(host: str, words: str) -> None:
+    with (
+        contextlib.closing(serving_process.listen("127.0.0.1", 0)) as taken,
+        pytest.raises(errors.InputError, match=f"cannot listen on {host}:.*{words}"),
+    ):
+        serving_process.listen(host, taken.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_the_entry_that_deployments_start_serves_and_ends_with_0(
+    trained: Trained, tmp_path: Path
+) -> None:
+    file, log = tmp_path / "p.json", tmp_path / "log.jsonl"
+    command = [sys.executable, "-m", serving_app.__name__, "--directory", str(trained.directory)]
+    command += ["--digest", trained.digest, "--version", "1", "--port", "0"]
+    command += ["--public-port", str(free_port()), "--process-file", str(file), "--log", str(log)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            wait_for(lambda: file.exists() or process.poll() is not None, 60)
+            url = f"http://127.0.0.1:{files.read_json(file)['port']}"
+            expected = files.read_json(trained.directory / "golden.json")
+            assert golden.check(url, expected, trained.digest) == []
+            assert len(log.read_text().splitlines()) == 2 * len(expected)
+            process.terminate()
+            assert process.wait(20) == 0
+        finally:
+            process.kill()

@@ -1,0 +1,63 @@
+"""params.yaml and policy.yaml: what is wrong is named by its path."""
+
+import pytest
+import yaml
+
+from .conftest import PARAMS, POLICY
+from .package import config, errors
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"sead": 1}, "sead"),
+        ({"seed": -1}, "seed"),
+        ({"task": "clustering"}, "task"),
+        ({"data": {"source": "x.csv"}}, "data.target"),
+        ({"data": {"source": "x.csv", "target": "y", "columns": {"a": {"mni": 0}}}}, "a.mni"),
+        ({"split": {"by": "time", "column": "day"}}, "holdout_from"),
+        ({"split": {"by": "row", "column": "day"}}, "column"),
+        ({"split": {"holdout": 1.0}}, "split.holdout"),
+        ({"model": {"estimator": "ridge", "threshold": float("nan")}}, "threshold"),
+    ],
+)
+def test_a_wrong_parameter_is_named_by_its_path(change: dict[str, object], path: str) -> None:
+    text = yaml.safe_dump(yaml.safe_load(PARAMS) | change)
+    with pytest.raises(errors.InputError, match=path) as refusal:
+        config.parse(text, config.Params, "params.yaml")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"metrics": {}}, "metrics"),
+        ({"metrics": {"rocauc": {"min": 0.9}}}, "metrics.rocauc"),
+        ({"metrics": {"roc_auc": {}}}, "min"),
+        ({"champion": {"roc_auc": {"margin": 0.1, "min_gain": 0.1}}}, "either"),
+        ({"champion": {"roc_auc": {"margin": -0.1}}}, "margin"),
+        ({"environments": {"staging": {}}}, "production"),
+        ({"budgets": {"size_mb": 0, "latency_p99_ms": 1}}, "size_mb"),
+    ],
+)
+def test_a_policy_that_cannot_refuse_is_refused(change: dict[str, object], path: str) -> None:
+    text = yaml.safe_dump(yaml.safe_load(POLICY) | change)
+    with pytest.raises(errors.InputError, match=path):
+        config.parse(text, config.Policy, "policy.yaml")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "a: [", "\x00", "a: 1\na: 2", "- 1", "!!python/name:x"])
+def test_what_is_not_a_mapping_is_one_clear_line(text: str) -> None:
+    with pytest.raises(errors.InputError, match=r"params\.yaml") as refusal:
+        config.parse(text, config.Params, "params.yaml")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_key_given_twice_is_refused() -> None:
+    with pytest.raises(errors.InputError, match="'seed' is given twice"):
+        config.parse(PARAMS + "seed: 8\n", config.Params, "params.yaml")
+
+
+def test_a_freeze_that_ends_before_it_starts_is_refused() -> None:
+    with pytest.raises(ValueError, match="before"):
+        config.Freeze(first="2026-02-01", last="2026-01-01", reason="x")  # type: ignore[arg-type]  # pydantic reads text
