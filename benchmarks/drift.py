@@ -168,11 +168,11 @@ def main() -> None:
             frame.to_parquet(path)
         del reference, current
         for name in PEERS:
-            seconds, reason = peer(name, files, directory)
-            if seconds is None:
+            theirs, reason = peer(name, files, directory)
+            if theirs is None:
                 print(f"       -    {name}: {reason}", flush=True)
             else:
-                print(f"{seconds:8.2f} s  {name}: {seconds / total:.0f} times ours", flush=True)
+                print(f"{theirs:8.2f} s  {name}: {theirs / total:.0f} times ours", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import datetime as dt
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,7 +34,8 @@ environments:
   production: {needs: staging, soak_hours: 24}
 """
 SIMPLE = {"model": {"estimator": "random_forest", "parameters": rehearse.SIMPLE}, "seed": 7}
-BETTER = {"model": {"estimator": "logistic_regression", "parameters": {"max_iter": 1000}}, "seed": 7}
+LINEAR = {"estimator": "logistic_regression", "parameters": {"max_iter": 1000}}
+BETTER = {"model": LINEAR, "seed": 7}
 WORSE = {"model": {"estimator": "random_forest", "parameters": rehearse.WORSE}, "seed": 7}
 
 
@@ -65,7 +65,7 @@ def first_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def world(first_release: Path, tmp_path: Path) -> Iterator[sandbox.Sandbox]:
+def world(first_release: Path, tmp_path: Path) -> sandbox.Sandbox:
     """A copy of that repository, with the hand of a person on it."""
     root = tmp_path / "world"
     shutil.copytree(first_release, root)
@@ -74,4 +74,4 @@ def world(first_release: Path, tmp_path: Path) -> Iterator[sandbox.Sandbox]:
     subprocess.run(command, check=True)
     here = workspace.Workspace(project, root / "state")
     clock = dt.datetime.fromisoformat((root / "clock").read_text())
-    yield sandbox.Sandbox(here, clock)
+    return sandbox.Sandbox(here, clock)

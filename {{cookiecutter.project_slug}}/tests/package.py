@@ -34,6 +34,7 @@ from {{ cookiecutter.package_name }}.pipeline import (
     plots,
     profile,
     report,
+    slices,
     train,
 )
 from {{ cookiecutter.package_name }}.release import (
@@ -102,6 +103,7 @@ __all__ = [
     "serving_app",
     "serving_process",
     "serving_requests",
+    "slices",
     "split",
     "status",
     "store",

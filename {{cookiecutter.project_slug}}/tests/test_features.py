@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from .package import features
 
@@ -35,7 +34,7 @@ def test_many_categories_are_each_alone(values: list[object]) -> None:
 
 
 def test_rows_from_json_and_from_pandas_become_the_same_frame() -> None:
-    table = {"sex": [1, None, "2"], "age": [1, 2.5, None]}
+    table: dict[str, list[object]] = {"sex": [1, None, "2"], "age": [1, 2.5, None]}
     frame = pd.DataFrame({"age": [1.0, 2.5, np.nan], "sex": [1.0, np.nan, 2.0], "more": 0})
     once = features.to_frame(table, (AGE, SEX))
     pd.testing.assert_frame_equal(once, features.to_frame(frame, (AGE, SEX)))

@@ -16,7 +16,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(
     def full(_: int) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="no space"):
         files.write_atomically(path, "new")
     assert path.read_text() == "old"

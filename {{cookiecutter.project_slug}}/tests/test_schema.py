@@ -70,7 +70,7 @@ def test_a_bad_value_is_named_by_row_and_column(column: str, row: int, value: ob
 def test_too_many_missing_values_are_a_fault_of_the_column() -> None:
     frame = changed("age", 1, None)
     assert faults(frame) == []
-    assert faults(frame.assign(age=[None] * 4 + [30] * 4)) == [(None, "age")]
+    assert faults(ROWS.assign(age=pd.Series([None] * 4 + [30] * 4))) == [(None, "age")]
 
 
 def test_a_missing_column_is_named() -> None:
@@ -112,7 +112,9 @@ def test_training_on_bad_rows_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_category_reads_the_same_from_csv_and_parquet(tmp_path: Path) -> None:
-    frame = ROWS.assign(code=[1.0, 2.0, None, 1.0, 2.0, 1.0, 2.0, 1.0], flag=[True, False] * 4)
+    frame = ROWS.assign(
+        code=pd.Series([1.0, 2.0, None, 1.0, 2.0, 1.0, 2.0, 1.0]), flag=[True, False] * 4
+    )
     frame.to_csv(tmp_path / "rows.csv", index=False)
     frame.to_parquet(tmp_path / "rows.parquet")
     columns = {"code": {"type": "category"}}
@@ -120,7 +122,7 @@ def test_a_category_reads_the_same_from_csv_and_parquet(tmp_path: Path) -> None:
         schema.checked(params(columns=columns, source=name), tmp_path)
         for name in ("rows.csv", "rows.parquet")
     ]
-    pd.testing.assert_frame_equal(*read)
+    pd.testing.assert_frame_equal(read[0], read[1])
     assert set(read[0]["code"]) == {"1", "2", ""}
     assert set(read[0]["flag"]) == {"True", "False"}
 

@@ -5,8 +5,7 @@ import datetime as dt
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from .package import config, errors, split
 
@@ -36,9 +35,9 @@ def test_new_rows_move_no_old_row(old: list[float], new: list[float]) -> None:
     assert (after[: len(old)] == before).all()
 
 
-@given(NUMBERS, st.randoms())
+@given(NUMBERS)
 @settings(max_examples=50, deadline=None)
-def test_the_order_of_rows_does_not_matter(values: list[float], random: object) -> None:
+def test_the_order_of_rows_does_not_matter(values: list[float]) -> None:
     rows = frame(values)
     order = np.random.default_rng(0).permutation(len(rows))
     shuffled = rows.iloc[order].reset_index(drop=True)

@@ -208,7 +208,7 @@ def parse(text: str | bytes, kind: type[File], name: str) -> File:
         InputError: Each fault with the path of its key.
     """
     try:
-        content = yaml.load(text, Loader=_UniqueKeyLoader)  # a SafeLoader
+        content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - it is a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

@@ -75,6 +75,7 @@ def _load_sklearn(name: str) -> pd.DataFrame:
         frame = bunch.data.assign(progression=bunch.target)
     else:
         raise InputError(
-            f"params.yaml: data.source: sklearn:{name} is unknown; known: {', '.join(SKLEARN_SOURCES)}"
+            f"params.yaml: data.source: sklearn:{name} is unknown;"
+            f" known: {', '.join(SKLEARN_SOURCES)}"
         )
     return pd.DataFrame(frame)

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pandas as pd
+import typer
 import yaml
 
 from .config import ENVIRONMENTS, Environment
@@ -77,7 +78,7 @@ class Rehearsal:
 
     def say(self, text: str) -> None:
         if not self.quiet:
-            print(text, flush=True)
+            typer.echo(text)
 
     def release(self, environment: Environment, show: bool = False) -> str:
         """Promote, review, merge, deploy."""
@@ -186,7 +187,7 @@ def _drift(play: Rehearsal) -> str:
     table = pd.DataFrame(moved).astype(object)
     body = table.where(table.notna() & (table != ""), None).to_dict("records")
     httpx.post(f"{done.url}/predict", json=body, timeout=30, trust_env=False).raise_for_status()
-    logged = read(prediction_log(play.scene.here, "production"))
+    logged = read(prediction_log(play.scene.here, "production"), done.model)
     limits = play.scene.here.policy.drift.model_copy(update={"min_rows": 1})
     found = monitor(model, logged, limits, str(done.model))
     if not found.drifted:

@@ -183,7 +183,9 @@ def test_promote_verify_status_history(run: Run, inside: sandbox.Sandbox) -> Non
     assert "FAILED" not in out
     assert facts["branch"] in run("status")[1]
     inside.merge(facts["branch"])
-    assert json.loads(run("history", "staging", "--json")[1])[0]["record"]["model"] == facts["model"]
+    assert (
+        json.loads(run("history", "staging", "--json")[1])[0]["record"]["model"] == facts["model"]
+    )
     assert run("verify", "staging")[0] == 0
     back = json.loads(run("rollback", "staging", "--json")[1])
     inside.merge(back["branch"])
@@ -195,7 +197,7 @@ def test_promote_verify_status_history(run: Run, inside: sandbox.Sandbox) -> Non
 def test_deploy_and_monitor(run: Run, inside: sandbox.Sandbox) -> None:
     try:
         code, out, _ = run("deploy", "production")
-        assert code == 0
+        assert code == 0, out
         assert "is live at http://127.0.0.1:" in out
         code, out, _ = run("monitor", "production")
         assert code in (0, 1)

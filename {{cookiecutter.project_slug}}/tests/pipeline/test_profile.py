@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ..package import errors, features, files, profile
@@ -66,6 +66,7 @@ def test_equal_rows_give_equal_bytes_in_any_order() -> None:
     assert files.canonical_json(one) == files.canonical_json(other)
 
 
+@settings(max_examples=30)
 @given(FLOATS)
 def test_quantiles_are_values_of_the_data(values: np.ndarray) -> None:
     points = np.asarray(profile.describe(values, "number").quantiles, dtype=np.float32)
@@ -74,6 +75,7 @@ def test_quantiles_are_values_of_the_data(values: np.ndarray) -> None:
     assert (points[0], points[-1]) == (values.min(), values.max())
 
 
+@settings(max_examples=30)
 @given(FLOATS)
 def test_the_quantile_at_p_is_the_smallest_value_that_p_of_the_rows_do_not_exceed(
     values: np.ndarray,
@@ -85,6 +87,7 @@ def test_the_quantile_at_p_is_the_smallest_value_that_p_of_the_rows_do_not_excee
     assert all((values[:, None] < points[1:]).sum(axis=0) * 200 < steps * rows)
 
 
+@settings(max_examples=30)
 @given(FLOATS)
 def test_each_value_is_in_exactly_one_bin(values: np.ndarray) -> None:
     found = profile.describe(values, "number")
@@ -97,8 +100,8 @@ def test_each_value_is_in_exactly_one_bin(values: np.ndarray) -> None:
     assert found.shares == pytest.approx(counted, abs=1e-8)
 
 
-def test_a_constant_has_no_spread_although_its_sum_rounds() -> None:
-    found = profile.describe(np.full(455, 0.1), "number")
+def test_a_constant_has_no_spread() -> None:
+    found = profile.describe(np.full(455_001, 0.1), "number")
 
     assert found.sd == 0
     assert found.mean == pytest.approx(0.1)

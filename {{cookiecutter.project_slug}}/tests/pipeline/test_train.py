@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ..conftest import PARAMS
-from ..package import artifact, config, errors, train
+from ..package import artifact, config, errors, features, files, train
 
 CODE = """
 import importlib, pathlib, sys
@@ -46,16 +46,10 @@ def test_two_processes_give_the_same_digest(project: Path, estimator: str) -> No
 def test_a_saved_model_answers_as_its_golden_requests_say(project: Path) -> None:
     train.train(params(), project, project / "candidate")
     model = artifact.Model.load(project / "candidate" / "model")
-    golden = artifact.read_json(project / "candidate" / "model" / "golden.json")
+    golden = files.read_json(project / "candidate" / "model" / "golden.json")
     table = {c.name: [g["row"][c.name] for g in golden] for c in model.signature.columns}
-    frame = artifact_frame(table, model)
+    frame = features.to_frame(table, model.signature.columns)
     assert model.answers(model.scores(frame)) == [g["answer"] for g in golden]
-
-
-def artifact_frame(table: dict[str, list[object]], model: artifact.Model) -> object:
-    from ..package import features
-
-    return features.to_frame(table, model.signature.columns)
 
 
 @pytest.mark.parametrize(

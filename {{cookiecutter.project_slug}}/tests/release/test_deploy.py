@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import httpx
 import pytest
 
 from ..conftest import BETTER
-from ..package import artifact, deploy, errors, golden, sandbox, status, supervisor
+from ..package import artifact, config, deploy, errors, golden, sandbox, status, supervisor
 from .test_promote import live, to_production
 
 KILLED = """
@@ -21,7 +22,8 @@ import importlib, os, pathlib, signal, sys
 package, root, state, where, when = sys.argv[1:]
 load = lambda name: importlib.import_module(package + "." + name)
 deploy, workspace = load("release.deploy"), load("release.workspace")
-owner = {"check": load("serving.golden"), "verify": deploy}.get(where, load("release.supervisor").Processes)
+places = {"check": load("serving.golden"), "verify": deploy}
+owner = places.get(where, load("release.supervisor").Processes)
 real = getattr(owner, where)
 def killed(*arguments, **named):
     outcome = real(*arguments, **named) if when == "after" else None
@@ -37,8 +39,8 @@ def deployed(world: sandbox.Sandbox) -> Iterator[sandbox.Sandbox]:
     try:
         yield world
     finally:
-        for environment in ("staging", "production"):
-            deploy.stop(world.here, environment)  # type: ignore[arg-type]  # names
+        for environment in config.ENVIRONMENTS:
+            deploy.stop(world.here, environment)
 
 
 def processes(world: sandbox.Sandbox) -> tuple[supervisor.Process, ...]:
@@ -137,7 +139,7 @@ def test_a_tag_on_main_is_not_deployed(deployed: sandbox.Sandbox) -> None:
 
 def test_a_taken_port_leaves_one_clear_line(deployed: sandbox.Sandbox) -> None:
     place = supervisor.Processes(deployed.here.state / "environments" / "production")
-    with supervisor.socket.socket() as other:
+    with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         (place.folder).mkdir(parents=True)

@@ -55,6 +55,18 @@ def test_an_honest_promotion_passes(world: sandbox.Sandbox, proposed: str) -> No
     assert failed(world, proposed) == {}
 
 
+def without_evaluation(found: Files) -> Files:
+    return {name: content for name, content in found.items() if name != "evaluation.json"}
+
+
+def nothing_replaced(found: Files) -> Files:
+    return record_with(found, replaces={"model": None, "commit": None})
+
+
+def other_source(found: Files) -> Files:
+    return record_with(found, source={"commit": "0" * 40, "run": None})
+
+
 @pytest.mark.parametrize(
     ("change", "names", "message"),
     [
@@ -64,13 +76,13 @@ def test_an_honest_promotion_passes(world: sandbox.Sandbox, proposed: str) -> No
         (lambda f: record_with(f, environment="production"), ["record"], "names production"),
         (lambda f: f | {"model.yaml": b"model: ["}, ["record"], "not valid YAML"),
         (lambda f: record_with(f, evaluation="sha256:" + "1" * 64), ["evaluation"], "its digest"),
-        (lambda f: {k: v for k, v in f.items() if k != "evaluation.json"}, ["figures"], "evaluation"),
+        (without_evaluation, ["figures"], "evaluation"),
         (lambda f: f | {"evaluation.json": b"{}"}, ["figures"], "evaluation"),
         (better_figures, ["numbers"], "roc_auc"),
         (other_digest, ["evaluation", "model"], "not in the store"),
         (lambda f: record_with(f, policy="sha256:" + "1" * 64), ["policy"], "changed since"),
-        (lambda f: record_with(f, replaces={"model": None, "commit": None}), ["comparison", "evaluation", "numbers"], "stale"),
-        (lambda f: record_with(f, source={"commit": "0" * 40, "run": None}), ["source", "figures"], "not on main"),
+        (nothing_replaced, ["comparison", "evaluation", "numbers"], "stale"),
+        (other_source, ["source", "figures"], "not on main"),
     ],
 )  # fmt: skip
 def test_a_tampered_record_is_refused(

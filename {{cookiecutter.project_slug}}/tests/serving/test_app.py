@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from ..package import artifact, errors, features, serving_app, serving_requests
+from ..package import (
+    artifact,
+    errors,
+    features,
+    serving_app,
+    serving_process,
+    serving_requests,
+)
 from .conftest import NEVER_MISSING, Ask, Trained, send
 
 
@@ -203,6 +209,13 @@ def test_a_changed_directory_is_refused_before_anything_in_it_is_loaded(
     (tmp_path / "model.json").write_text("not even JSON")
     with pytest.raises(errors.RefusedError, match="not loaded"):
         serving_app.serve(tmp_path, trained.digest, version="1", port=0)
+
+
+def test_a_port_that_another_program_has_is_refused(trained: Trained) -> None:
+    with serving_process.listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(errors.InputError, match=f"{port}: Address already in use"):
+            serving_app.serve(trained.directory, trained.digest, version="1", port=port)
 
 
 def test_the_entry_prints_one_line_and_ends_with_the_code_of_the_error(

@@ -4,8 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ..package import features, openapi, serving_requests
 from .conftest import Ask, Trained
@@ -22,6 +21,7 @@ SIGNATURE = features.Signature(
     ),
     "price",
 )
+EDGES = [s * edge for s in (1, -1) for edge in (features.FLOAT32_MAX, 3.4028235e38, 10**39)]
 ROW: dict[str, Any] = {"age": 1, "mean radius": None, "code": "left", "side": None}
 
 
@@ -83,7 +83,7 @@ def test_a_category_is_accepted_exactly_when_it_is_listed(value: Any) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers())
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.sampled_from(EDGES))
 def test_a_number_is_accepted_exactly_when_it_is_in_the_described_range(value: float) -> None:
     limits = described("age")
     assert accepted({**ROW, "age": value}) == (limits["minimum"] <= value <= limits["maximum"])

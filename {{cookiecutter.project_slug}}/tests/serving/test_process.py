@@ -1,6 +1,8 @@
 """A switch-over loses no request, and a process that dies takes its lock with it."""
 
+import asyncio
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -123,7 +125,7 @@ def test_a_switch_between_two_processes_under_load_fails_no_request(
     assert set(load.answers) == {"200"}
 
 
-def test_it_is_private_until_told_and_a_second_signal_changes_nothing(start: Start) -> None:
+def test_it_is_private_until_told(start: Start) -> None:
     public = free_port()
     process, facts = start(public_port=public)
     assert facts["pid"] == process.pid
@@ -133,8 +135,6 @@ def test_it_is_private_until_told_and_a_second_signal_changes_nothing(start: Sta
         socket.create_connection(("127.0.0.1", public))
     os.kill(process.pid or 0, signal.SIGUSR1)
     wait_for(lambda: listening(facts["port"])["public"] == public)
-    os.kill(process.pid or 0, signal.SIGUSR1)
-    time.sleep(0.25)
     assert listening(public) == {"private": facts["port"], "public": public, "error": None}
 
 
@@ -151,6 +151,22 @@ def test_kill_9_releases_the_lock_and_until_then_nobody_else_gets_it(
     process.join()
     os.close(serving_process.lock(tmp_path / "a.json"))
     assert not (tmp_path / "a.json").exists()
+
+
+def test_a_lock_file_that_is_tidied_away_before_it_is_locked_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, flock = tmp_path / "a.lock", fcntl.flock
+    others = iter([path.unlink])  # somebody comes between, once
+
+    def late(file: int, operation: int) -> None:
+        next(others, lambda: None)()
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    file = serving_process.lock(tmp_path / "a.json")
+    assert os.path.samestat(os.fstat(file), path.stat())
+    os.close(file)
 
 
 def test_a_request_under_way_is_finished_before_the_process_ends(
@@ -199,10 +215,14 @@ class Thread:
         self.server = serving_process.Server(
             constant,
             self.listening,
-            self.started.set,
+            self.begin,
             lambda: serving_process.listen("127.0.0.1", public, shared=True),
         )
         self.thread = threading.Thread(target=self.server.run, args=([self.private],))
+
+    def begin(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.started.set()
 
     def __enter__(self) -> "Thread":
         self.thread.start()
@@ -234,6 +254,14 @@ def test_a_taken_public_port_is_shown_and_tried_again_at_the_next_signal() -> No
             assert thread.listening["error"] is None
 
 
+def test_another_signal_adds_no_other_listener() -> None:
+    with Thread(free_port()) as thread:
+        for _ in range(2):
+            thread.server.open_public()
+            wait_for(lambda: not thread.server.public_wanted and thread.listening["public"])
+        assert len(thread.server.servers) == 2
+
+
 def test_an_idle_connection_may_still_ask_once_while_the_server_drains() -> None:
     port = free_port()
     with Thread(port) as thread:
@@ -259,16 +287,23 @@ def _refused(port: int) -> bool:
     return False
 
 
-def test_new_connections_go_to_the_other_listener_while_one_drains() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere connections cannot be steered")
+@pytest.mark.parametrize("first_leaves", [True, False])
+def test_a_listener_that_leaves_sends_new_connections_to_the_other(first_leaves: bool) -> None:
     port = free_port()
-    with Thread(port) as one, Thread(port) as other:
-        for thread in (one, other):
+    with Thread(port) as first, Thread(port) as second:
+        for thread in (first, second):
             thread.server.open_public()
-        wait_for(lambda: one.listening["public"] and other.listening["public"])
-        one.server.should_exit = True
-        one.thread.join(10)
-        for _ in range(20):
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            wait_for(lambda thread=thread: thread.listening["public"])  # type: ignore[misc]
+        leaving, staying = (first, second) if first_leaves else (second, first)
+        assert leaving.server.public
+        steering = leaving.server._hand_over(leaving.server.public)
+        asyncio.run_coroutine_threadsafe(steering, leaving.loop).result(5)
+        with contextlib.ExitStack() as callers:
+            for _ in range(30):
+                callers.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            wait_for(lambda: len(staying.server.server_state.connections) == 30)
+            assert not leaving.server.server_state.connections
 
 
 @pytest.mark.parametrize(("host", "words"), [("127.0.0.1", "in use"), ("no.such.host.invalid", "")])

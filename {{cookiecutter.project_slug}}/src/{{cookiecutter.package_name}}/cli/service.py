@@ -58,8 +58,7 @@ def monitor_verb(
     """
     from ..errors import RefusedError
     from ..files import write_atomically
-    from ..monitoring.monitor import markdown as render
-    from ..monitoring.monitor import monitor
+    from ..monitoring.monitor import markdown as render, monitor
     from ..release.deploy import prediction_log
     from ..release.history import history, live
     from ..serving.prediction_log import read
@@ -68,8 +67,7 @@ def monitor_verb(
     record = live(history(here.git, here.git.base(), environment))
     if record is None:
         raise RefusedError(f"{environment} runs nothing yet: there is nothing to compare with")
-    rows = read(log or prediction_log(here, environment))
-    rows = rows[rows["model"] == record.model] if "model" in rows else rows
+    rows = read(log or prediction_log(here, environment), record.model)
     model = here.store.fetch(record.model)
     report = monitor(model, rows, here.policy.drift, record.model)
     text = render(report)

@@ -16,7 +16,7 @@ from .evaluation import Cost, Decisions, Evaluation, Slice
 from .metrics import Scored as Scored, compare
 from .slices import slices_of
 
-LATENCY_ROWS, LATENCY_SECONDS, WARM_UP_ROWS = 200, 0.3, 3
+LATENCY_ROWS, LATENCY_SECONDS, WARM_UP_ROWS = 200, 0.2, 3
 
 
 def evaluate(
@@ -114,8 +114,8 @@ def _scores(model: Model, holdout: pd.DataFrame) -> np.ndarray:
         return np.asarray(model.scores(to_frame(holdout, model.signature.columns)))
     except InvalidRowsError as error:
         fault = error.faults[0]
-        where = f"column {fault.column!r}" + ("" if fault.row is None else f", row {fault.row}")
-        raise InputError(f"the holdout's {where}: {fault.message}") from None
+        row = " " if fault.row is None else f", row {fault.row}: "
+        raise InputError(f"the holdout's column {fault.column!r}{row}{fault.message}") from None
 
 
 def _fair(model: Model, rival: Model) -> Model:
@@ -123,7 +123,7 @@ def _fair(model: Model, rival: Model) -> Model:
     for what in ("task", "target", "classes"):
         ours, theirs = getattr(model.signature, what), getattr(rival.signature, what)
         if ours != theirs:
-            raise InputError(f"its {what} is {theirs!r}, the candidate's is {ours!r}")
+            raise InputError(f"it was made for {what} {theirs!r}, the candidate for {ours!r}")
     if model.card.split != rival.card.split:
         raise InputError("its rows were split in another way, it may have trained on this holdout")
     return rival

@@ -3,7 +3,8 @@
 from markdown_it import MarkdownIt
 
 STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1f2328}
+body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem}
+body{color:#1f2328}
 table{border-collapse:collapse;display:block;overflow-x:auto}
 th,td{border:1px solid #d1d9e0;padding:.35rem .7rem}th{background:#f6f8fa}
 code{background:#f0f1f3;padding:.1rem .3rem;border-radius:4px;font-size:85%}
@@ -21,5 +22,5 @@ def page(markdown: str, title: str) -> str:
     body = MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown)
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>\n{body}</html>\n'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>\n{body}</html>'
     )

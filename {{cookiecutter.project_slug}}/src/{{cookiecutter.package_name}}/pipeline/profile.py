@@ -68,7 +68,7 @@ def read_profile(directory: Path, columns: Sequence[Column]) -> Profile:
     path = directory / "profile.json"
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Profile)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: {error}; train the model again") from None
     if {name: d.type for name, d in found.columns.items()} != {c.name: c.type for c in columns}:
         raise InputError(f"{path}: describes other columns than model.json; train the model again")
@@ -93,9 +93,8 @@ def describe(values: np.ndarray, kind: Kind, like: Distribution | None = None) -
         like.edges if like and like.rows else np.unique(points[20:-1:20]), np.float32
     )
     parts = np.diff(np.searchsorted(ordered, edges, side="right"), prepend=0, append=rows) / rows
-    # The sum of a constant may round; its spread is 0 all the same.
-    sd = ordered.std(dtype=np.float64) if ordered[0] < ordered[-1] else 0.0
-    mean, sd, missing = _rounded([ordered.mean(dtype=np.float64), sd, 1 - rows / len(values)])
+    wide = ordered.astype(np.float64)  # sums of float32 are exact in it: a constant has no spread
+    mean, sd, missing = _rounded([wide.mean(), wide.std(), 1 - rows / len(values)])
     lists = [_rounded(part) for part in (parts, edges, points)]
     return Distribution(kind, rows, missing, lists[0], (), mean, sd, lists[1], lists[2])
 

@@ -14,9 +14,9 @@ from ..errors import ModelError, RefusedError
 from ..files import read_json
 from ..serving import golden
 from .history import Entry, history
-from .supervisor import Process, Processes
 from .record import Record, short
 from .rollback import rollback
+from .supervisor import Process, Processes
 from .verify import Change, verify
 from .workspace import Workspace
 

@@ -47,5 +47,5 @@ def _refuse_uncommitted(workspace: Workspace, params: Params) -> None:
     if dirty:
         names = ", ".join(line[3:] for line in dirty[:3])
         raise RefusedError(
-            f"{names}: not committed; commit first, so that git can say what the model was built from"
+            f"{names}: not committed; commit first, so that git can say what made the model"
         )

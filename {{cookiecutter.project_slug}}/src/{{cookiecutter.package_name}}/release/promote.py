@@ -84,9 +84,6 @@ def promote(
         reason=reason,
     )
     files = {"model.yaml": record.write().encode(), "evaluation.json": text}
-    with tempfile.TemporaryDirectory() as directory:
-        for path in plots.write(Path(directory), scored, evaluation):
-            files[f"plots/{path.name}"] = path.read_bytes()
     title = f"Promote {short(digest)} to {environment}"
     place = folder(environment)
     draft = git.commit_folder(base, place, files, title)
@@ -104,6 +101,9 @@ def promote(
     if not verification.passed:
         lines = "\n".join(f"  {f.name}: {f.message}" for f in verification.failed)
         raise RefusedError(f"{title}: refused\n{lines}")
+    with tempfile.TemporaryDirectory() as directory:
+        for path in plots.write(Path(directory), scored, evaluation):
+            files[f"plots/{path.name}"] = path.read_bytes()
     files["report.md"] = report.render(evaluation, verification.rules, details, plots=True).encode()
     head = git.commit_folder(base, place, files, f"{title}\n\n{report.headline(evaluation)}")
     opened = workspace.pull_requests.open(branch, title, head, digest, body)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from ..config import ENVIRONMENTS, Environment
 from .history import held, history, live, live_since
-from .supervisor import Processes
 from .record import short
+from .supervisor import Processes
 from .workspace import Workspace
 
 

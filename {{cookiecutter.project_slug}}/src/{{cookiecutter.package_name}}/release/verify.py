@@ -193,7 +193,7 @@ def _timing(
 def _figures(
     workspace: Workspace, change: Change, record: Record, policy: Policy
 ) -> tuple[list[Finding], tuple[Finding, ...]]:
-    """Compare evaluation.json with the record and with the figures recomputed from the artefacts."""
+    """Compare evaluation.json with the record, and with the figures recomputed from artefacts."""
     name = f"{folder(change.environment)}/evaluation.json"
     content = workspace.git.show(change.head, name) or b""
     claimed = Evaluation.parse(content, name)

@@ -132,7 +132,7 @@ class Service:
             message, status, field = str(error), error.status, error.field
         elif isinstance(error, HTTPException):
             message, status, headers = error.detail, error.status_code, error.headers
-            message += f": {request.method} {clip(request.url.path)}; see /openapi.json"
+            message += f": {request.method} {clip(request.scope['path'])}; see /openapi.json"
         else:
             message, status = "the service failed; the reason is in its log", 500
         return self._respond({"error": {"message": message, "field": field}}, status, headers)
@@ -175,7 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         serve(**vars(parser.parse_args(arguments)))
     except ModelError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return error.exit_code
     return 0
 

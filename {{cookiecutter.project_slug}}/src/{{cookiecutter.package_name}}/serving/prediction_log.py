@@ -11,6 +11,7 @@ import pandas as pd
 from ..errors import InputError
 
 Records = list[dict[str, Any]]
+FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT
 
 
 class PredictionLog:
@@ -26,7 +27,7 @@ class PredictionLog:
         lines = [{**head, "row": row, "answer": answer} for row, answer in pairs]
         data = msgspec.json.Encoder().encode_lines(lines)
         try:  # opened each time: the file may have been rotated, or its disk mended
-            with open(os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "rb") as f:
+            with os.fdopen(os.open(self.path, FLAGS, 0o600), "rb") as f:
                 size = os.fstat(f.fileno()).st_size
                 torn = size > 0 and os.pread(f.fileno(), 1, size - 1) != b"\n"
                 data = b"\n" + data if torn else data

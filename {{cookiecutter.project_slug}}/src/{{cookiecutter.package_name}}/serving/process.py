@@ -35,14 +35,16 @@ def lock(process_file: Path) -> int:
         RefusedError: A living process has it.
     """
     process_file.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(process_file.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+    path = process_file.with_suffix(".lock")
     for _ in range(25):  # whoever looks whether the process lives takes it too, for a moment
-        with contextlib.suppress(BlockingIOError):
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            process_file.unlink(missing_ok=True)  # of a dead process
-            return file
+            if os.path.samestat(os.fstat(file), path.stat()):  # nobody tidied it away meanwhile
+                process_file.unlink(missing_ok=True)  # of a dead process
+                return file
+        os.close(file)
         time.sleep(0.02)
-    os.close(file)
     raise RefusedError(f"{process_file}: belongs to a living process; stop that one first")
 
 
