@@ -22,6 +22,7 @@ Interval = tuple[float, float, float]
 
 
 def main() -> int:
+    """Measure, print a table, and say whether both did the same job."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("package", help="the generated project's package, such as demo_model")
     parser.add_argument("--rows", type=int, default=10_000)
@@ -74,10 +75,12 @@ def main() -> int:
 
 
 def difference(y: np.ndarray, candidate: np.ndarray, champion: np.ndarray) -> float:
+    """Candidate - champion, by scikit-learn."""
     return float(roc_auc_score(y, candidate) - roc_auc_score(y, champion))
 
 
 def timed(job: Callable[[], Interval]) -> tuple[float, Interval]:
+    """Seconds, and what the job gave."""
     start = time.perf_counter()
     answer = job()
     return time.perf_counter() - start, answer

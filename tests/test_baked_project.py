@@ -11,6 +11,7 @@ from .conftest import TASKS, BakedProject, Baker, run
 
 pytestmark = pytest.mark.slow
 
+REAL_DATA = Path(__file__).parents[2] / "shared" / "data"  # beside some checkouts
 PYTHON_VERSION = f"3.{min(sys.version_info[1], 14)}"
 
 
@@ -40,7 +41,8 @@ def project(
 def make(project: BakedProject, venv: Path, *arguments: str) -> str:
     """Run the project's own Makefile; a `make` around these tests lends it nothing."""
     command = ("make", *arguments, f"VENV={venv}", f"PYTHON={sys.executable}")
-    return run(*command, cwd=project.path, MAKEFLAGS="", MAKELEVEL="").stdout
+    real_data = {"SHARED_DATA": str(REAL_DATA)} if REAL_DATA.is_dir() else {}
+    return run(*command, cwd=project.path, MAKEFLAGS="", MAKELEVEL="", **real_data).stdout
 
 
 def test_its_own_checks_are_green(project: BakedProject, venv: Path) -> None:

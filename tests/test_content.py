@@ -177,7 +177,12 @@ def test_what_the_source_imports_is_a_declared_dependency(project: BakedProject)
     """And what is declared is imported, or has its reason here."""
     for_uvicorn = {"httptools", "uvloop"}  # it takes them when they are there
     for_pandas = {"pyarrow"}  # Parquet files
-    names = {"markdown_it": "markdown-it-py", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+    names = {
+        "markdown_it": "markdown-it-py",
+        "PIL": "pillow",
+        "sklearn": "scikit-learn",
+        "yaml": "pyyaml",
+    }
     imported = set()
     for name in project.files():
         if name.startswith("src/") and name.endswith(".py"):
@@ -197,7 +202,7 @@ def test_the_tests_can_reach_every_module(project: BakedProject) -> None:
     source = {
         name.removeprefix("src/").removesuffix(".py").replace("/", ".")
         for name in project.files()
-        if name.startswith("src/") and name.endswith(".py") and not name.endswith("__init__.py")
+        if name.startswith("src/") and name.endswith(".py") and not name.endswith("__.py")
     }
     reached = {
         f"{node.module}.{alias.name}"

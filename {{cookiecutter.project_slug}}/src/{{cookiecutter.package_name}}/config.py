@@ -158,7 +158,7 @@ class EnvironmentRules(Section):
 
 class DriftLimits(Section):
     """Effect sizes above which `model monitor` exits with 3. Not p-values: at 100,000 rows
-    everything is significant."""
+    everything is significant. For few rows each is raised to what chance reaches."""
 
     psi: Annotated[float, Field(gt=0)] = 0.25
     ks: Annotated[float, Field(gt=0, le=1)] = 0.2

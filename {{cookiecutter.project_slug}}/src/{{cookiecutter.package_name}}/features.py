@@ -73,15 +73,28 @@ def numbers(values: Sequence[Any] | pd.Series, column: str) -> np.ndarray:
     Raises:
         InvalidRowsError: A value is not a number, or does not fit float32.
     """
-    series = pd.Series(values)
-    wide = pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    bad = (np.isnan(wide) & series.notna().to_numpy()) | (np.abs(wide) > FLOAT32_MAX)
+    if isinstance(values, pd.Series):
+        plain = values.dtype.kind in "fiu"
+    else:
+        plain = all(value is None or type(value) in (int, float) for value in values)
+    try:  # the quick way, for what cannot hide a text
+        wide = np.asarray(values, dtype=np.float64) if plain else _parsed(values)
+    except OverflowError:
+        wide = _parsed(values)
+    bad = np.abs(wide) > FLOAT32_MAX
+    if np.isnan(wide).any():
+        bad |= np.isnan(wide) & pd.Series(values).notna().to_numpy()
     if bad.any():
-        rows = np.flatnonzero(bad)
+        rows, shown = np.flatnonzero(bad), pd.Series(values)
         raise InvalidRowsError(
-            [Fault(int(row), column, f"{series.iloc[row]!r} is not a number") for row in rows]
+            [Fault(int(row), column, f"{shown.iloc[row]!r} is not a number") for row in rows]
         )
     return wide.astype(np.float32)
+
+
+def _parsed(values: Sequence[Any] | pd.Series) -> np.ndarray:
+    series = pd.to_numeric(pd.Series(values), errors="coerce")
+    return series.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def to_frame(

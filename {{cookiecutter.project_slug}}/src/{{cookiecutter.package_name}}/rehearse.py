@@ -171,7 +171,7 @@ def _roll_back(play: Rehearsal) -> str:
     opened = play.scene.roll_back("production")
     play.pages.append(opened.body)
     done = deploy(play.scene.here, "production")
-    return f"{short(opened.replaces)} -> {short(done.model)}, live at {done.url}"
+    return f"rolled back from {short(opened.replaces)}: {short(done.model)} is live at {done.url}"
 
 
 def _drift(play: Rehearsal) -> str:

@@ -239,6 +239,18 @@ def test_only_the_missing_share_is_judged_where_few_rows_have_a_value() -> None:
     assert found.missing == 0.95
 
 
+def test_a_limit_for_missing_values_leaves_room_for_chance() -> None:
+    strict = LIMITS.model_copy(update={"missing": 0.01})
+    half = np.where(np.arange(200) < 100, np.nan, 1.0)
+
+    found = column(half, half[50:150], strict)
+
+    alpha = drift.FALSE_ALARMS / 8
+    wanted = scipy.stats.norm.isf(alpha / 2) * np.sqrt(0.25 * (1 / 100 + 1 / 200))
+    assert found.limits["missing"] == pytest.approx(wanted)
+    assert found.exceeded == ()
+
+
 @pytest.mark.parametrize("gone", [np.nan, np.inf, -np.inf])
 def test_a_column_that_lost_all_its_values_has_drifted(gone: float) -> None:
     found = column(np.arange(300.0), np.full(300, gone))

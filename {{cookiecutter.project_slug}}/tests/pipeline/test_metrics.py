@@ -93,6 +93,14 @@ def test_the_calibration_error_is_the_mean_gap_of_ten_equal_bins() -> None:
     assert found.low <= found.value <= found.high
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_the_interval_of_a_calibration_error_holds_it_although_bins_are_noisy(seed: int) -> None:
+    p = np.random.default_rng(seed).random((2, 120))
+    scored = metrics.Scored("classification", (p[1] < p[0]).astype(np.float64), p[0])
+    found = metrics.compare(scored, ["calibration_error"], resamples=200)["calibration_error"]
+    assert 0 <= found.candidate.low <= found.candidate.value <= found.candidate.high
+
+
 @quick
 @given(st.permutations(range(60)))
 def test_the_order_of_equal_scores_does_not_change_the_calibration_error(order: list[int]) -> None:
@@ -180,6 +188,13 @@ def test_two_processes_give_the_same_digits() -> None:
         answers.append(subprocess.run(run, env=environment, capture_output=True, check=True).stdout)
     assert answers[0] == answers[1]
     assert b"roc_auc" in answers[0]
+
+
+def test_no_resample_is_drawn_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = metrics.compare(noisy(200), ["brier"])["brier"].candidate
+    monkeypatch.setattr(metrics, "CHUNK", 200)  # one resample at a time
+    parts = metrics.compare(noisy(200), ["brier"])["brier"].candidate
+    assert parts.high - parts.low == pytest.approx(whole.high - whole.low, rel=0.2)
 
 
 def test_another_seed_draws_other_rows() -> None:

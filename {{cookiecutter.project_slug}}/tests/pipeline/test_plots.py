@@ -119,7 +119,7 @@ def test_without_champion_and_slices_there_is_no_trace_of_them(tmp_path: Path) -
 
 
 def test_no_name_breaks_a_picture(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
-    names = ["$\\frac{", "a\nb", "病院" * 40, "x" * 500, "", "😀 ___ ^^^"]
+    names = ["$\\frac{$", "a\nb", "病院" * 40, "x" * 500, "", "😀 ___ ^^^"]
     scored = replace(scores("classification", 40), classes=(names[0], names[2]))
     paths = plots.write(tmp_path, scored, figures(scored, some_slices(names)))
     assert {pixels(path).shape for path in paths} == {(720, 960, 3)}

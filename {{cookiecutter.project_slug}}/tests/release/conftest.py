@@ -1,11 +1,12 @@
-"""Plots take most of the time of a promotion, and no rule of a release looks at them."""
+"""Plots and latency take most of the time of a promotion, and no rule tested here looks at them."""
 
 import pytest
 
-from ..package import plots
+from ..package import evaluate, plots
 
 
 @pytest.fixture(autouse=True)
-def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw nothing; `model promote` draws for real in the tests of the command line."""
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing, time few rows; the tests of the command line promote as it is."""
     monkeypatch.setattr(plots, "write", lambda *_: [])
+    monkeypatch.setattr(evaluate, "LATENCY_ROWS", 3)

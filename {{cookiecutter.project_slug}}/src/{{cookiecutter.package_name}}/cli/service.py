@@ -74,7 +74,7 @@ def monitor_verb(
     if output:
         write_atomically(output, text)
     if as_json:
-        emit(True, report.to_json(), "")
+        typer.echo(report.to_json())
     else:
         markdown(text)
     raise typer.Exit(3 if report.drifted else 0)

@@ -117,7 +117,7 @@ def _budgets(evaluation: Evaluation, policy: Policy) -> Iterator[Finding]:
 
 def slice_name(part: Slice) -> str:
     """A slice in words, such as `sex = female` or `age > 60`."""
-    return f"{part.column} = {part.value}"
+    return f"{part.column} {'' if part.value[:1] in '<>' else '= '}{part.value}"
 
 
 def figure(value: float, signed: bool = False) -> str:

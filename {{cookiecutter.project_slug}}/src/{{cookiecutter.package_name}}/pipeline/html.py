@@ -8,9 +8,10 @@ body{color:#1f2328}
 table{border-collapse:collapse;display:block;overflow-x:auto}
 th,td{border:1px solid #d1d9e0;padding:.35rem .7rem}th{background:#f6f8fa}
 code{background:#f0f1f3;padding:.1rem .3rem;border-radius:4px;font-size:85%}
+pre{overflow-x:auto;background:#f6f8fa;padding:.8rem}pre code{background:none}
 details{margin:.8rem 0}summary{cursor:pointer;font-weight:600}h2{border-bottom:1px solid #d1d9e0}
 @media(prefers-color-scheme:dark){body{background:#0d1117;color:#f0f6fc}th{background:#151b23}
-code{background:#262c36}th,td,h2{border-color:#3d444d}}
+code{background:#262c36}pre{background:#151b23}th,td,h2{border-color:#3d444d}}
 """
 
 

@@ -155,38 +155,40 @@ def _worse(evaluation: Evaluation) -> Iterator[str]:
         if s.difference and got_worse(s.difference, s.metric)
     ]
     worse = "; ".join((metrics + slices)[:4]) or "nothing that the intervals can tell from noise"
-    yield f"**What got worse:** {worse}."
+    yield f"- **What got worse:** {worse}."
     if evaluation.decisions:
         d = evaluation.decisions
         yield (
-            f"**Decisions:** {d.flipped} of {d.rows} holdout rows flip"
+            f"- **Decisions:** {d.flipped} of {d.rows} holdout rows flip"
             f" ({d.to_positive} to positive, {d.to_negative} to negative)."
         )
 
 
 def _trust(promotion: Promotion) -> Iterator[str]:
-    yield "**Can I trust it?**"
-    for name in ("source", "staging first", "numbers", "comparison"):
-        for check in promotion.checks:
-            if check.name == name:
-                yield f"{'✅' if check.passed else '❌'} {_escape(check.message)} ·"
+    said = [
+        f"{'✅' if check.passed else '❌'} {_escape(check.message)}"
+        for name in ("source", "staging first", "numbers", "comparison")
+        for check in promotion.checks
+        if check.name == name
+    ]
     if promotion.trust != "attested":
-        yield "⚠️ UNATTESTED: bytes are checked by digest, no signature says who built them"
+        said.append("⚠️ UNATTESTED: bytes are checked by digest, no signature says who built them")
     if promotion.reason:
-        yield f"⚠️ a person overruled an earlier decision: {_escape(promotion.reason)}"
+        said.append(f"⚠️ a person overruled an earlier decision: {_escape(promotion.reason)}")
+    yield f"**Can I trust it?** {' · '.join(said)}"
 
 
 def _consequences(evaluation: Evaluation, promotion: Promotion) -> Iterator[str]:
     place = promotion.environment
     instead = f" instead of `{promotion.replaces}`" if promotion.replaces else ""
     yield (
-        f"**Merging** makes {place} run `{evaluation.candidate[7:19]}`{instead}, once the golden"
+        f"- **Merging** makes {place} run `{evaluation.candidate[7:19]}`{instead}, once the golden"
         f" requests pass: `{promotion.merge}`"
     )
-    yield f"**To undo**, revert the merge, or `model rollback {place}`."
+    yield f"- **To undo**, revert the merge, or `model rollback {place}`."
     yield (
-        "**To say no**, close it (delete the branch): it is not proposed again without a reason."
-        " Plots and details are in the changed files."
+        "- **To say no**, close it (delete the branch): it is not proposed again without a reason."
+        " Plots are in the changed files."
     )
 
 
