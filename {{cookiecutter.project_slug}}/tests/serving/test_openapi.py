@@ -72,6 +72,7 @@ def test_an_answer_has_the_form_that_is_described(ask: Ask, trained: Trained) ->
 @pytest.mark.parametrize("column", ["code", "side"])
 def test_every_listed_spelling_of_a_category_is_accepted(column: str) -> None:
     assert all(accepted({**ROW, column: value}) for value in described(column)["enum"])
+    json.dumps(described(column), allow_nan=False)
 
 
 @settings(max_examples=200, deadline=None)
