@@ -37,6 +37,7 @@ def test_a_wrong_parameter_is_named_by_its_path(change: dict[str, object], path:
         ({"champion": {"roc_auc": {"margin": 0.1, "min_gain": 0.1}}}, "either"),
         ({"champion": {"roc_auc": {"margin": -0.1}}}, "margin"),
         ({"environments": {"staging": {}}}, "production"),
+        ({"champion": {"calibration_error": {"margin": 0.1}}}, "brier"),
         ({"budgets": {"size_mb": 0, "latency_p99_ms": 1}}, "size_mb"),
     ],
 )

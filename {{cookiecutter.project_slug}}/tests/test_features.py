@@ -52,3 +52,7 @@ def test_a_missing_column_is_named() -> None:
     with pytest.raises(features.InvalidRowsError) as refusal:
         features.to_frame({"age": [1]}, (AGE, SEX))
     assert [(f.row, f.column) for f in refusal.value.faults] == [(None, "sex")]
+
+
+def test_true_is_not_one() -> None:
+    assert features.category_texts([1, True, 1.0, np.True_]).tolist() == ["1", "True", "1", "True"]

@@ -182,6 +182,8 @@ class Policy(Section):
     def _whole(self) -> Self:
         if set(self.environments) != set(ENVIRONMENTS):
             raise ValueError(f"`environments` names exactly {', '.join(ENVIRONMENTS)}")
+        if "calibration_error" in self.champion:  # its paired interval misses the truth too often
+            raise ValueError("compare `brier` or `log_loss` with the champion, calibration has none")
         return self
 
 

@@ -62,7 +62,8 @@ def category_text(value: Any) -> str:
 def category_texts(values: Sequence[Any] | pd.Series) -> np.ndarray:
     """Categories of shape (n,) as an object array of text; each distinct value is converted
     once."""
-    codes, distinct = pd.factorize(pd.Series(values, dtype=object), use_na_sentinel=True)
+    plain = [str(v) if isinstance(v, bool | np.bool_) else v for v in values]  # True is not 1
+    codes, distinct = pd.factorize(pd.Series(plain, dtype=object), use_na_sentinel=True)
     texts = np.array([*(category_text(value) for value in distinct), ""], dtype=object)
     return texts[codes]  # code -1 (missing) is the last entry
 
@@ -122,6 +123,7 @@ def to_frame(
             faults += error.faults
     if faults:
         raise InvalidRowsError(faults)
+    # Objects as Series: pandas would make them its own text type, and turn "" into nothing.
     return pd.DataFrame(
-        {name: pd.Series(array, dtype=array.dtype) for name, array in typed.items()}
+        {n: a if a.dtype == np.float32 else pd.Series(a, dtype=object) for n, a in typed.items()}
     )

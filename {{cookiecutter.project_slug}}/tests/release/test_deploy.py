@@ -199,3 +199,35 @@ def test_status_shows_main_and_the_world_side_by_side(deployed: sandbox.Sandbox)
     after = status.status(deployed.here)[1]
     assert (after.running, after.advice) == (live(deployed), "")
     assert artifact.read_card(deployed.here.store.fetch(str(after.running)))
+
+
+@pytest.mark.slow
+def test_watching_starts_again_what_died(deployed: sandbox.Sandbox) -> None:
+    package = deploy.__name__.split(".")[0]
+    watch = subprocess.Popen(
+        [sys.executable, "-m", package, "deploy", "production", "--watch", "--interval", "0.2"],
+        cwd=deployed.here.root,
+        env=os.environ
+        | {
+            "PYTHONPATH": str(Path(deploy.__file__).parents[2]),
+            "MODEL_STATE": str(deployed.here.state),
+        },
+    )
+    try:
+        first = wait_for_another(deployed, None)
+        os.kill(first, signal.SIGKILL)
+        assert wait_for_another(deployed, first) != first
+    finally:
+        watch.terminate()
+        watch.wait(30)
+
+
+def wait_for_another(world: sandbox.Sandbox, pid: int | None) -> int:
+    """The process that serves production, once it is another one and public."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for process in processes(world):
+            if process.pid != pid and process.public_port():
+                return process.pid
+        time.sleep(0.1)
+    raise AssertionError("nothing was started")

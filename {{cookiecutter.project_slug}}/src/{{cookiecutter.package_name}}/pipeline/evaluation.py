@@ -19,7 +19,8 @@ class Strict(BaseModel):
 
 
 class Estimate(Strict):
-    """A value with its 95 % interval (percentile bootstrap over holdout rows)."""
+    """A value with its 95 % interval (percentile bootstrap over holdout rows; calibration errors
+    are centred on the value, because resampling adds the noise of their bins again)."""
 
     value: float
     low: float

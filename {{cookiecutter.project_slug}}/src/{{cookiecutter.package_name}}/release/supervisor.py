@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,9 +77,7 @@ class Processes:
         found = []
         for lock in sorted(self.folder.glob("process-*.lock")):
             path = lock.with_suffix(".json")
-            if not _lives(path):
-                _forget(path)
-            elif path.exists():  # else it is still starting
+            if _lives(path) and path.exists():  # else it is still starting
                 found.append(_process(path))
         return tuple(found)
 
@@ -108,7 +106,7 @@ class Processes:
             time.sleep(0.02)
         child.kill()
         child.wait()
-        _forget(path)
+        _lives(path)
         raise RefusedError(f"the service did not start: {_last_line(self.folder / 'service.log')}")
 
     def take_over(self, process: Process, public_port: int) -> None:
@@ -133,16 +131,12 @@ class Processes:
     def stop(self, process: Process) -> None:
         """Let a process finish what it accepted, then end; kill it when it does not."""
         for name in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.kill(process.pid, name)
-            except ProcessLookupError:
-                break
             deadline = time.monotonic() + STOP_SECONDS
-            while time.monotonic() < deadline and _lives(process.file):
+            if _lives(process.file):
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, name)
+            while _lives(process.file) and time.monotonic() < deadline:
                 time.sleep(0.02)
-            if not _lives(process.file):
-                break
-        _forget(process.file)
 
     def public_port(self, wanted: int) -> int:
         """The port of the environment; 0 picks a free one once and remembers it."""
@@ -165,20 +159,19 @@ def _process(path: Path) -> Process:
 
 
 def _lives(path: Path) -> bool:
-    """Whether the process that this file is about still holds its lock."""
+    """Whether the process that this file is about still holds its lock; a dead one's files go, and
+    while nobody else can take the lock, so that a process that starts is never forgotten."""
+    lock = path.with_suffix(".lock")
     try:
-        with path.with_suffix(".lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with lock.open() as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
     except FileNotFoundError:
         return False
     except BlockingIOError:
         return True
     return False
-
-
-def _forget(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    path.with_suffix(".lock").unlink(missing_ok=True)
 
 
 def _last_line(path: Path) -> str:
