@@ -183,7 +183,9 @@ class Policy(Section):
         if set(self.environments) != set(ENVIRONMENTS):
             raise ValueError(f"`environments` names exactly {', '.join(ENVIRONMENTS)}")
         if "calibration_error" in self.champion:  # its paired interval misses the truth too often
-            raise ValueError("compare `brier` or `log_loss` with the champion, calibration has none")
+            raise ValueError(
+                "compare `brier` or `log_loss` with the champion, calibration has none"
+            )
         return self
 
 
