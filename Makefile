@@ -19,7 +19,7 @@ help: ## List the commands
 setup: ## Install the template's own tools into .venv (a second run needs no network)
 	@key="$$(cksum < pyproject.toml) $(CURDIR)"; stamp="$(VENV)/.template-installed"; \
 	if [ "$$(cat "$$stamp" 2>/dev/null)" != "$$key" ]; then set -e; \
-	  echo "Installing into $(VENV), once ..."; \
+	  echo "Installing into $(VENV), once (a minute or two) ..."; \
 	  [ -x "$(BIN)/python" ] || { $(PYTHON) -c "$(ENOUGH)"; $(PYTHON) -m venv "$(VENV)"; }; \
 	  [ -x "$(UV)" ] || "$(BIN)/python" -m pip install --quiet --disable-pip-version-check uv; \
 	  "$(UV)" pip install --quiet --compile-bytecode --python "$(BIN)/python" --group dev; \

@@ -28,7 +28,7 @@ champion:
   roc_auc: {margin: 0.02}
   brier: {margin: 0.02}
 slices: {metric: brier, max: 0.16, margin: 0.04, min_rows: 30}
-budgets: {size_mb: 20, latency_p99_ms: 2000}
+budgets: {size_mb: 20, latency_ms: 2000}
 environments:
   staging: {}
   production: {needs: staging, soak_hours: 24}

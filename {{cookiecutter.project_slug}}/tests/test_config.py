@@ -38,7 +38,7 @@ def test_a_wrong_parameter_is_named_by_its_path(change: dict[str, object], path:
         ({"champion": {"roc_auc": {"margin": -0.1}}}, "margin"),
         ({"environments": {"staging": {}}}, "production"),
         ({"champion": {"calibration_error": {"margin": 0.1}}}, "brier"),
-        ({"budgets": {"size_mb": 0, "latency_p99_ms": 1}}, "size_mb"),
+        ({"budgets": {"size_mb": 0, "latency_ms": 1}}, "size_mb"),
     ],
 )
 def test_a_policy_that_cannot_refuse_is_refused(change: dict[str, object], path: str) -> None:

@@ -100,7 +100,7 @@ def test_ten_faults_are_shown_and_the_rest_counted() -> None:
     frame = pd.concat([ROWS] * 4, ignore_index=True).assign(id=range(32), age=-1)
     shown = schema.describe(schema.check(frame, params())).splitlines()
     assert len(shown) == 12
-    assert "32 values" in shown[0]
+    assert "32 faults" in shown[0]
     assert "22 more" in shown[-1]
 
 

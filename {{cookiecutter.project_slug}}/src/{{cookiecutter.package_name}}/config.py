@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import InputError
 from .pipeline.evaluation import faults
@@ -18,6 +18,7 @@ MetricName = Literal[
 ]  # fmt: skip
 HIGHER_IS_BETTER: frozenset[str] = frozenset({"roc_auc", "pr_auc", "accuracy", "f1", "r2"})
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Text = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v)]  # 1 is "1"
 
 
 class Section(BaseModel):
@@ -32,7 +33,7 @@ class ColumnRule(Section):
     type: Literal["number", "category"] | None = None
     min: float | None = None
     max: float | None = None
-    values: tuple[str, ...] | None = None
+    values: tuple[Text, ...] | None = None
     missing: Fraction | None = Field(None, description="the largest share of missing values")
 
 
@@ -41,7 +42,7 @@ class Data(Section):
 
     source: str = Field(description="sklearn:NAME, or a path to a .csv or .parquet file")
     target: str
-    positive: str | None = Field(None, description="the class whose probability is predicted")
+    positive: Text | None = Field(None, description="the class whose probability is predicted")
     drop: tuple[str, ...] = Field((), description="columns the model must not see")
     key: tuple[str, ...] = Field((), description="columns that together identify a row")
     columns: dict[str, ColumnRule] = {}
@@ -125,10 +126,11 @@ class SliceLimits(Section):
 
 
 class Budgets(Section):
-    """What a model may cost. Milliseconds are for one row in the serving runtime."""
+    """What a model may cost. Milliseconds are the median for one row: on a busy machine the
+    slowest of a few rows says more about the machine than about the model."""
 
     size_mb: Annotated[float, Field(gt=0)]
-    latency_p99_ms: Annotated[float, Field(gt=0)]
+    latency_ms: Annotated[float, Field(gt=0)]
 
 
 class Freeze(Section):

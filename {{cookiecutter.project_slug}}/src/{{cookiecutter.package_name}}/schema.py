@@ -41,9 +41,20 @@ def check(frame: pd.DataFrame, params: Params) -> list[Fault]:
 
     data = params.data
     target_rule = {} if params.task == "classification" else {data.target: None}
-    needed = [data.target, *data.key, *data.drop, *data.columns, *params.slices]
-    needed += [params.split.column] if params.split.column else []
-    faults = [Fault(None, n, "is missing") for n in dict.fromkeys(needed) if n not in frame]
+    named = {
+        "data.target": [data.target],
+        "data.key": data.key,
+        "data.drop": data.drop,
+        "data.columns": data.columns,
+        "split.column": [params.split.column] if params.split.column else [],
+        "slices": params.slices,
+    }
+    faults = [
+        Fault(None, column, f"is not in the data; params.yaml names it under {place}")
+        for place, columns_ in named.items()
+        for column in columns_
+        if column not in frame
+    ]
     if data.target in frame:
         faults += _target_faults(frame[data.target], params)
     checked = [c for c in frame.columns if c not in (data.target, *data.drop) or c in target_rule]
@@ -109,7 +120,7 @@ def column_type(frame: pd.DataFrame, params: Params, name: str) -> str:
 
 def describe(faults: list[Fault], most: int = 10) -> str:
     """The first faults, a line each, and how many more there are."""
-    lines = [f"{len(faults)} value{'s' if len(faults) > 1 else ''} broke the schema"]
+    lines = [f"{len(faults)} fault{'s' if len(faults) > 1 else ''} against the schema"]
     for fault in faults[:most]:
         row = "all rows" if fault.row is None else f"row {fault.row}"
         lines.append(f"  {row}, column {fault.column!r}: {fault.message}")

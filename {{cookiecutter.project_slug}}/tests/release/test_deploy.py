@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from ..conftest import BETTER
-from ..package import artifact, config, deploy, errors, golden, sandbox, status, supervisor
+from ..package import artifact, config, deploy, errors, files, golden, sandbox, status, supervisor
 from .test_promote import live, to_production
 
 KILLED = """
@@ -72,6 +72,16 @@ def test_a_new_model_takes_over_the_same_address(deployed: sandbox.Sandbox) -> N
     assert new.url == old.url
     assert serves(new.url) == digest
     assert [p.digest for p in processes(deployed)] == [digest]
+
+
+def test_golden_requests_are_no_traffic_and_not_logged(deployed: sandbox.Sandbox) -> None:
+    done = deploy.deploy(deployed.here, "production")
+    deploy.deploy(deployed.here, "production")
+    log = deploy.prediction_log(deployed.here, "production")
+    assert not log.exists()
+    row = files.read_json(deployed.here.store.fetch(str(done.model)) / "golden.json")[0]["row"]
+    httpx.post(f"{done.url}/predict", json=row, timeout=5, trust_env=False).raise_for_status()
+    assert len(log.read_text().splitlines()) == 1
 
 
 def test_a_killed_service_is_started_again(deployed: sandbox.Sandbox) -> None:

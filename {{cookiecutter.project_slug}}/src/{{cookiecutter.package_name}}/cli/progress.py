@@ -4,11 +4,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import typer
+
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
     """Show that something is going on, on standard error."""
     if not sys.stderr.isatty():
+        typer.echo(f"{what} ...", err=True)
         yield
         return
     from rich.console import Console

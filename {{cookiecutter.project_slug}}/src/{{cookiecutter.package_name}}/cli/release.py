@@ -44,6 +44,7 @@ def promote_verb(
 
     Example: model promote staging
     """
+    from ..pipeline.report import summary
     from ..release.deploy import now
     from ..release.promote import promote
     from .progress import working
@@ -55,7 +56,7 @@ def promote_verb(
         facts = {"opened": proposal.opened, "superseded": proposal.superseded}
         emit(True, request.__dict__ | facts, "")
         return
-    markdown(proposal.body)
+    markdown(summary(proposal.body))
     typer.echo(f"{'opened' if proposal.opened else 'already open'}: {request.branch}", err=True)
     typer.echo(f"body:   {request.body_file}\nmerge:  {proposal.merge}", err=True)
 
@@ -118,7 +119,9 @@ def deploy_verb(
     chosen = (environment,) if environment else ENVIRONMENTS
     if down:
         for name in chosen:
-            emit(as_json, {"environment": name, "stopped": stop(here, name)}, f"{name}: stopped")
+            count = stop(here, name)
+            text = f"{name}: {'stopped' if count else 'nothing ran'}"
+            emit(as_json, {"environment": name, "stopped": count}, text)
         return
     failed = _converge(here, chosen, as_json)
     while watch:

@@ -58,7 +58,8 @@ def _against_champion(evaluation: Evaluation, policy: Policy) -> Iterator[Findin
     if evaluation.champion is None or not policy.champion:
         return
     if evaluation.incomparable:
-        yield Finding("champion.comparable", False, evaluation.incomparable)
+        message = f"{evaluation.incomparable} To start over, empty `champion` in policy.yaml first"
+        yield Finding("champion.comparable", False, message)
         return
     for name, limit in policy.champion.items():
         metric = evaluation.metrics.get(name)
@@ -89,7 +90,7 @@ def _slices(evaluation: Evaluation, limits: SliceLimits | None) -> Iterator[Find
 
 def _slice(part: Slice, limits: SliceLimits) -> Iterator[Finding]:
     """Slices are small, so the value decides and the interval is shown."""
-    name, label = f"slices.{part.column}={part.value}", f"{part.metric} where {slice_name(part)}"
+    name, label = f"slices[{slice_name(part)}]", f"{part.metric} where {slice_name(part)}"
     if part.candidate is None:
         yield Finding(name, False, f"{label} cannot be computed on {part.rows} rows")
         return
@@ -110,9 +111,9 @@ def _slice(part: Slice, limits: SliceLimits) -> Iterator[Finding]:
 def _budgets(evaluation: Evaluation, policy: Policy) -> Iterator[Finding]:
     size, limit = evaluation.cost.size_bytes / 1e6, policy.budgets.size_mb
     yield Finding("budgets.size_mb", size <= limit, f"size {size:.2f} MB, budget {limit:g} MB")
-    latency, limit = evaluation.cost.latency_p99_ms, policy.budgets.latency_p99_ms
-    message = f"one row takes {latency:.1f} ms (p99), budget {limit:g} ms"
-    yield Finding("budgets.latency_p99_ms", latency <= limit, message)
+    latency, limit = evaluation.cost.latency_p50_ms, policy.budgets.latency_ms
+    message = f"one row takes {latency:.1f} ms (median here), budget {limit:g} ms"
+    yield Finding("budgets.latency_ms", latency <= limit, message)
 
 
 def slice_name(part: Slice) -> str:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ..errors import InputError
 from .git import Git
@@ -73,6 +74,14 @@ def held(entries: tuple[Entry, ...]) -> dict[str, Entry]:
         if entry.record and (current is None or entry.record.model != current.model):
             result.setdefault(entry.record.model, entry)
     return result
+
+
+def ended_by(entries: tuple[Entry, ...], model: str) -> Entry | None:
+    """The change that took a held model out of service."""
+    for newer, older in pairwise(entries):
+        if older.record and older.record.model == model:
+            return newer
+    return None
 
 
 def before_current(entries: tuple[Entry, ...]) -> Entry | None:

@@ -16,7 +16,7 @@ from ..pipeline.evaluation import Evaluation
 from ..pipeline.gate import Finding, judge
 from ..pipeline.train import read_holdout
 from .git import Git
-from .history import Entry, held, history, live, live_since
+from .history import Entry, ended_by, held, history, live, live_since
 from .record import DataDigests, Record, folder, record_path, short
 from .workspace import Workspace
 
@@ -160,12 +160,10 @@ def _order(
     on_main = workspace.git.is_ancestor(record.source.commit, change.parent)
     built = f"built from {record.source.commit[:7]}, which is {'' if on_main else 'not '}on main"
     yield Finding("source", on_main, built)
-    entry = held(entries).get(record.model)
-    if entry is not None:
-        message = f"held: it ran in {change.environment} until it was replaced ({entry.subject})"
-        advice = (
-            f"; overruled: {record.reason}" if record.reason else "; a person may give a reason"
-        )
+    end = ended_by(entries, record.model) if record.model in held(entries) else None
+    if end is not None:
+        message = f"held: it ran in {change.environment} until {end.time:%Y-%m-%d} ({end.subject})"
+        advice = f"; overruled: {record.reason}" if record.reason else '; --reason "..." overrules'
         yield Finding("hold", bool(record.reason), message + advice)
 
 

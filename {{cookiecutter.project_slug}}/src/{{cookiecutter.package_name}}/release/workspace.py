@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..pipeline.artifact import check_digest, replace_directory
 from ..pipeline.evaluate import Scored, evaluate
 from ..pipeline.evaluation import Evaluation
-from ..pipeline.train import Candidate, read_holdout
+from ..pipeline.train import Candidate, input_key, read_holdout
 from .git import BRANCH, Git
 from .history import history, live
 from .pull_request import LocalPullRequests
@@ -79,6 +79,8 @@ class Workspace:
             InputError: There is no candidate, or it was changed after it was trained.
         """
         candidate = Candidate.read(self.candidate)
+        if candidate.key != input_key(self.params, self.root):
+            raise InputError("the candidate was trained from other inputs: run `model train`")
         champion = None
         if self.git.resolve(BRANCH):
             champion = live(history(self.git, self.git.base(), against))

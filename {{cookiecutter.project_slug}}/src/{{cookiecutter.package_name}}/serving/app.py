@@ -55,6 +55,7 @@ def serve(
     private_host = host if public_port is None else "127.0.0.1"
     private = process.listen(private_host, port)
     port = service.listening["private"] = private.getsockname()[1]
+    service.check_port = port if public_port is not None else None
 
     def started() -> None:
         logging.getLogger("uvicorn.error").info("%s at http://%s:%s", digest, private_host, port)
@@ -77,6 +78,7 @@ class Service:
     def __init__(self, model: Model, digest: str, version: str, log: Path | None = None) -> None:
         self.model, self.digest, self.version = model, digest, version
         self.log = PredictionLog(log, digest) if log else None
+        self.check_port: int | None = None  # what is asked there is no traffic, and not logged
         self.listening: dict[str, Any] = {"private": None, "public": None, "error": None}
         self.document = openapi.document(model.signature, version)
         # Off the loop, so that /healthz answers while a large batch is scored.
@@ -96,13 +98,15 @@ class Service:
         given = request.headers.get("x-request-id", "")
         name = given if re.fullmatch(r"[\w.:-]{1,100}", given, re.ASCII) else uuid.uuid4().hex
         loop = asyncio.get_running_loop()
-        content = await loop.run_in_executor(self.worker, self._answer, body, name)
+        asked = (request.scope.get("server") or ("", None))[1]
+        traffic = self.check_port is None or asked != self.check_port
+        content = await loop.run_in_executor(self.worker, self._answer, body, name, traffic)
         return self._respond(content, headers={"x-request-id": name})
 
-    def _answer(self, body: bytes, request_id: str) -> Any:
+    def _answer(self, body: bytes, request_id: str, traffic: bool) -> Any:
         batch = decode(body, self.model.signature)
         answers = self.model.answers(self.model.scores(batch.frame))
-        if self.log:
+        if self.log and traffic:
             self.log.append(dt.datetime.now(dt.UTC), request_id, batch.rows, answers)
         return answers if batch.many else answers[0]
 
