@@ -115,7 +115,9 @@ class Evaluation(Strict):
 
 def faults(error: ValidationError) -> str:
     """All faults of a file on one line, each with its path."""
-    return "; ".join(_fault(str(e["msg"]).removeprefix("Value error, "), e["loc"]) for e in error.errors())
+    return "; ".join(
+        _fault(str(e["msg"]).removeprefix("Value error, "), e["loc"]) for e in error.errors()
+    )
 
 
 def _fault(message: str, location: Iterable[str | int]) -> str:
