@@ -77,7 +77,7 @@ def numbers(values: Sequence[Any] | pd.Series, column: str) -> np.ndarray:
     if isinstance(values, pd.Series):
         plain = values.dtype.kind in "fiu"
     else:
-        plain = all(value is None or type(value) in (int, float) for value in values)
+        plain = all(value is None or isinstance(value, int | float) for value in values)
     try:  # the quick way, for what cannot hide a text
         wide = np.asarray(values, dtype=np.float64) if plain else _parsed(values)
     except OverflowError:
