@@ -319,10 +319,10 @@ def test_a_port_that_cannot_be_had_is_one_clear_line(host: str, words: str) -> N
 def test_the_entry_that_deployments_start_serves_and_ends_with_0(
     trained: Trained, tmp_path: Path
 ) -> None:
-    file, log = tmp_path / "p.json", tmp_path / "log.jsonl"
+    file, log, port = tmp_path / "p.json", tmp_path / "log.jsonl", free_port()
     command = [sys.executable, "-m", serving_app.__name__, "--directory", str(trained.directory)]
     command += ["--digest", trained.digest, "--version", "1", "--port", "0"]
-    command += ["--public-port", str(free_port()), "--process-file", str(file), "--log", str(log)]
+    command += ["--public-port", str(port), "--process-file", str(file), "--log", str(log)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(command, env=environment) as process:
         try:
@@ -330,6 +330,10 @@ def test_the_entry_that_deployments_start_serves_and_ends_with_0(
             url = f"http://127.0.0.1:{files.read_json(file)['port']}"
             expected = files.read_json(trained.directory / "golden.json")
             assert golden.check(url, expected, trained.digest) == []
+            assert not log.exists()  # checks on the private port are no traffic
+            process.send_signal(signal.SIGUSR1)
+            public = f"http://127.0.0.1:{port}"
+            wait_for(lambda: not golden.check(public, expected, trained.digest), 20)
             assert len(log.read_text().splitlines()) == 2 * len(expected)
             process.terminate()
             assert process.wait(20) == 0
