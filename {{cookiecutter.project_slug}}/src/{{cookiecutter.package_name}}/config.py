@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from .errors import InputError
-from .pipeline.evaluation import faults
+from .pipeline.evaluation import Strict, faults
 
 Environment = Literal["staging", "production"]
 ENVIRONMENTS: tuple[Environment, ...] = ("staging", "production")
@@ -21,13 +21,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v)]  # 1 is "1"
 
 
-class Section(BaseModel):
-    """A part of a configuration file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ColumnRule(Section):
+class ColumnRule(Strict):
     """What a valid value of one column is; what is left out is not checked, or inferred."""
 
     type: Literal["number", "category"] | None = None
@@ -37,7 +31,7 @@ class ColumnRule(Section):
     missing: Fraction | None = Field(None, description="the largest share of missing values")
 
 
-class Data(Section):
+class Data(Strict):
     """Where rows come from, what the model predicts, and what a valid row is."""
 
     source: str = Field(description="sklearn:NAME, or a path to a .csv or .parquet file")
@@ -45,10 +39,10 @@ class Data(Section):
     positive: Text | None = Field(None, description="the class whose probability is predicted")
     drop: tuple[str, ...] = Field((), description="columns the model must not see")
     key: tuple[str, ...] = Field((), description="columns that together identify a row")
-    columns: dict[str, ColumnRule] = {}
+    columns: dict[str, ColumnRule] = Field({})
 
 
-class Split(Section):
+class Split(Strict):
     """Which rows are held out. `row` and `group` go by hash, so new rows move no old ones."""
 
     by: Literal["row", "group", "time"] = "row"
@@ -67,15 +61,15 @@ class Split(Section):
         return self
 
 
-class ModelParams(Section):
+class ModelParams(Strict):
     """The estimator, its parameters by scikit-learn's names, and the decision threshold."""
 
     estimator: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field({})
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
 
-class Params(Section):
+class Params(Strict):
     """params.yaml: everything that decides what is trained."""
 
     task: Literal["classification", "regression"]
@@ -86,7 +80,7 @@ class Params(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
-class MetricLimit(Section):
+class MetricLimit(Strict):
     """A limit that holds without a champion."""
 
     min: float | None = None
@@ -99,7 +93,7 @@ class MetricLimit(Section):
         return self
 
 
-class ChampionLimit(Section):
+class ChampionLimit(Strict):
     """A limit on the paired difference, judged at the bad end of its 95 % interval.
 
     `margin`: worse by at most this (non-inferiority). `min_gain`: better by at least this.
@@ -115,7 +109,7 @@ class ChampionLimit(Section):
         return self
 
 
-class SliceLimits(Section):
+class SliceLimits(Strict):
     """Limits for each slice with at least `min_rows` rows, judged on the value itself."""
 
     metric: MetricName
@@ -125,7 +119,7 @@ class SliceLimits(Section):
     min_rows: Annotated[int, Field(ge=1)] = 30
 
 
-class Budgets(Section):
+class Budgets(Strict):
     """What a model may cost. Milliseconds are the median for one row: on a busy machine the
     slowest of a few rows says more about the machine than about the model."""
 
@@ -133,7 +127,7 @@ class Budgets(Section):
     latency_ms: Annotated[float, Field(gt=0)]
 
 
-class Freeze(Section):
+class Freeze(Strict):
     """Days, first and last included (UTC), on which nothing is promoted. Rollback still works."""
 
     first: dt.date
@@ -147,7 +141,7 @@ class Freeze(Section):
         return self
 
 
-class EnvironmentRules(Section):
+class EnvironmentRules(Strict):
     """What one environment asks for besides the model's quality."""
 
     needs: Environment | None = Field(None, description="take only what this environment runs")
@@ -158,7 +152,7 @@ class EnvironmentRules(Section):
     )
 
 
-class DriftLimits(Section):
+class DriftLimits(Strict):
     """Effect sizes above which `model monitor` exits with 3. Not p-values: at 100,000 rows
     everything is significant. For few rows each is raised to what chance reaches."""
 
@@ -170,11 +164,11 @@ class DriftLimits(Section):
     min_rows: Annotated[int, Field(ge=1)] = 100
 
 
-class Policy(Section):
+class Policy(Strict):
     """policy.yaml: what a model must reach before a person is even asked."""
 
     metrics: dict[MetricName, MetricLimit] = Field(min_length=1)
-    champion: dict[MetricName, ChampionLimit] = {}
+    champion: dict[MetricName, ChampionLimit] = Field({})
     slices: SliceLimits | None = None
     budgets: Budgets
     environments: dict[Environment, EnvironmentRules]

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field
 
-from ..config import Environment, Section, parse
-from ..pipeline.evaluation import Digest
+from ..config import Environment, parse
+from ..pipeline.evaluation import Digest, Strict
 
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")]
 Image = Annotated[str, Field(pattern=r"^[^\s@]+@sha256:[0-9a-f]{64}$")]
@@ -14,28 +14,28 @@ Image = Annotated[str, Field(pattern=r"^[^\s@]+@sha256:[0-9a-f]{64}$")]
 HEADER = "# Written by `model promote`; changed only by the pull request that it opens.\n"
 
 
-class Source(Section):
+class Source(Strict):
     """The commit on main that the model was built from, and the run that built it."""
 
     commit: Commit
     run: str | None = None
 
 
-class DataDigests(Section):
+class DataDigests(Strict):
     """The rows it was fitted on, and the rows it was judged on."""
 
     train: Digest
     holdout: Digest
 
 
-class Replaces(Section):
+class Replaces(Strict):
     """What the reviewer compared against: the model, and the commit that made it live."""
 
     model: Digest | None = None
     commit: Commit | None = None
 
 
-class Provenance(Section):
+class Provenance(Strict):
     """What `model package` knows of a candidate; the store keeps it beside the model."""
 
     model: Digest
@@ -47,7 +47,7 @@ class Provenance(Section):
     trust: Literal["attested", "digest"] = "digest"
 
 
-class Record(Section):
+class Record(Strict):
     """The record. One key per line, so that git itself conflicts when two candidates race."""
 
     schema_version: Literal[1] = 1
