@@ -28,8 +28,9 @@ WINDOWS = re.compile("con|prn|aux|nul|(com|lpt)[0-9]")  # names of its devices
 PYTHON = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), *sys.stdlib_module_names}
 NEEDED = (
     " httptools httpx hypothesis markdown_it markdown_it_py matplotlib msgspec mypy numpy pandas"
-    " pandas_stubs pandera pil pillow pyarrow pydantic pytest pytest_cov pyyaml rich ruff"
-    " scikit_learn scipy skops sklearn src starlette tests typer types_pyyaml uvicorn uvloop yaml "
+    " pandas_stubs pandera pil pillow pyarrow pydantic pytest pytest_cov pytest_xdist pyyaml rich"
+    " ruff scikit_learn scipy skops sklearn src starlette tests typer types_pyyaml uvicorn uvloop"
+    " xdist yaml "
 )
 
 

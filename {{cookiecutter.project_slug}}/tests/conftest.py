@@ -39,6 +39,13 @@ BETTER = {"model": LINEAR, "seed": 7}
 WORSE = {"model": {"estimator": "random_forest", "parameters": rehearse.WORSE}, "seed": 7}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow is whatever needs a whole repository or a running service."""
+    for item in items:
+        if {"world", "start"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """The files that a person edits, without git."""

@@ -62,3 +62,11 @@ def test_a_key_given_twice_is_refused() -> None:
 def test_a_freeze_that_ends_before_it_starts_is_refused() -> None:
     with pytest.raises(ValueError, match="before"):
         config.Freeze(first="2026-02-01", last="2026-01-01", reason="x")
+
+
+@pytest.mark.parametrize("day", ["soon", "2026-13-01", 3])
+def test_a_day_that_is_none_says_how_to_write_one(day: object) -> None:
+    rules = {"freeze": [{"first": day, "last": "2026-01-01", "reason": "x"}]}
+    text = yaml.safe_dump(yaml.safe_load(POLICY) | {"environments": {"staging": rules}})
+    with pytest.raises(errors.InputError, match=r"freeze\.0\.first: .*YYYY-MM-DD"):
+        config.parse(text, config.Policy, "policy.yaml")

@@ -26,6 +26,7 @@ def params(**changes: object) -> config.Params:
     return config.Params.model_validate(yaml.safe_load(PARAMS) | changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_two_processes_give_the_same_digest(project: Path, estimator: str) -> None:
     content = yaml.safe_load(PARAMS) | {"model": {"estimator": estimator}}

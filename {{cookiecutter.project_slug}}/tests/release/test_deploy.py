@@ -17,6 +17,8 @@ from ..conftest import BETTER
 from ..package import artifact, config, deploy, errors, files, golden, sandbox, status, supervisor
 from .test_promote import live, to_production
 
+pytestmark = pytest.mark.slow  # each starts real services
+
 KILLED = """
 import importlib, os, pathlib, signal, sys
 package, root, state, where, when = sys.argv[1:]
@@ -172,7 +174,6 @@ def test_an_environment_without_a_record_is_left_alone(deployed: sandbox.Sandbox
         deploy.deploy(deployed.here, "production")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "when"),
     [
@@ -211,7 +212,6 @@ def test_status_shows_main_and_the_world_side_by_side(deployed: sandbox.Sandbox)
     assert artifact.read_card(deployed.here.store.fetch(str(after.running)))
 
 
-@pytest.mark.slow
 def test_watching_starts_again_what_died(deployed: sandbox.Sandbox) -> None:
     package = deploy.__name__.split(".")[0]
     watch = subprocess.Popen(

@@ -115,10 +115,11 @@ class Evaluation(Strict):
 
 def faults(error: ValidationError) -> str:
     """All faults of a file on one line, each with its path."""
-    return "; ".join(
-        _fault(str(e["msg"]).removeprefix("Value error, "), e["loc"]) for e in error.errors()
-    )
+    return "; ".join(_fault(e["type"], str(e["msg"]), e["loc"]) for e in error.errors())
 
 
-def _fault(message: str, location: Iterable[str | int]) -> str:
+def _fault(kind: str, message: str, location: Iterable[str | int]) -> str:
+    message = message.removeprefix("Value error, ")
+    if kind.startswith("date"):
+        message = "should be a day, written as YYYY-MM-DD"
     return f"{'.'.join(str(part) for part in location) or 'file'}: {message}"
