@@ -27,10 +27,10 @@ JOINERS = "\u200c\u200d\u200e\u200f"  # unseen, but part of Persian, Hebrew and 
 WINDOWS = re.compile("con|prn|aux|nul|(com|lpt)[0-9]")  # names of its devices
 PYTHON = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), *sys.stdlib_module_names}
 NEEDED = (
-    " httptools httpx hypothesis markdown_it markdown_it_py matplotlib msgspec mypy numpy pandas"
-    " pandas_stubs pandera pil pillow pyarrow pydantic pytest pytest_cov pytest_xdist pyyaml rich"
-    " ruff scikit_learn scipy skops sklearn src starlette tests typer types_pyyaml uvicorn uvloop"
-    " xdist yaml "
+    " check_jsonschema httptools httpx hypothesis markdown_it markdown_it_py matplotlib msgspec"
+    " mypy numpy pandas pandas_stubs pandera pil pillow pyarrow pydantic pytest pytest_cov"
+    " pytest_xdist pyyaml rich ruff scikit_learn scipy sklearn skops src starlette tests typer"
+    " types_pyyaml uvicorn uvloop xdist yaml zizmor "
 )
 
 

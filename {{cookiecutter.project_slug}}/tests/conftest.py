@@ -1,6 +1,7 @@
 """A real repository with a bare origin and a model in production, made once and copied."""
 
 import datetime as dt
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -44,6 +45,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"world", "start"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What CI, or a person, has set for the real project is not for the tests."""
+    for name in [n for n in os.environ if n.startswith(("GITHUB_", "GH_", "MODEL_"))]:
+        monkeypatch.delenv(name)
+    for name in ("TRUST", "BASE_IMAGE", "REGISTRY_USERNAME", "REGISTRY_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

@@ -146,6 +146,7 @@ class EnvironmentRules(Strict):
 
     needs: Environment | None = Field(None, description="take only what this environment runs")
     soak_hours: Annotated[float, Field(ge=0)] = 0
+    approvals: Annotated[int, Field(ge=0)] = Field(0, description="asked of GitHub at deployment")
     freeze: tuple[Freeze, ...] = ()
     port: Annotated[int, Field(ge=0, lt=65536)] = Field(
         0, description="embedded deployment; 0: any"
@@ -162,6 +163,10 @@ class DriftLimits(Strict):
     jensen_shannon: Annotated[float, Field(gt=0, le=1)] = 0.2
     missing: Fraction = 0.1
     min_rows: Annotated[int, Field(ge=1)] = 100
+    retrain_at: Annotated[float, Field(ge=1)] = Field(
+        2.0, description="train again when a figure is this many times its limit"
+    )
+    cool_down_days: Annotated[float, Field(ge=0)] = 7
 
 
 class Policy(Strict):

@@ -85,7 +85,7 @@ class Rehearsal:
         proposal = self.scene.promote(environment)
         head = proposal.pull_request.head
         if show:
-            self.say(f"\n{proposal.body.split('<details>')[0].strip()}\n")
+            self.say(f"\n{report.summary(proposal.pull_request.body)}\n")
         text = self.scene.here.git.show(head, f"deploy/{environment}/report.md") or b""
         folder = f"plots/{len(self.pages)}"
         for name, content in self.scene.here.git.files(head, f"deploy/{environment}/plots").items():
@@ -168,10 +168,11 @@ def _first(play: Rehearsal, simple: dict[str, Any], own: dict[str, Any]) -> str:
 
 
 def _roll_back(play: Rehearsal) -> str:
+    before = deploy(play.scene.here, "production").model
     opened = play.scene.roll_back("production")
-    play.pages.append(opened.body)
+    play.pages.append(opened.pull_request.body)
     done = deploy(play.scene.here, "production")
-    return f"rolled back from {short(opened.replaces)}: {short(done.model)} is live at {done.url}"
+    return f"rolled back from {short(before)}: {short(done.model)} is live at {done.url}"
 
 
 def _drift(play: Rehearsal) -> str:

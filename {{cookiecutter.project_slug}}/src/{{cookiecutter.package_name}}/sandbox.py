@@ -18,8 +18,9 @@ from .errors import ModelError
 from .files import write_atomically
 from .pipeline.train import train
 from .release.package import package
-from .release.promote import Proposal, promote
-from .release.rollback import Rollback, rollback
+from .release.promote import promote
+from .release.proposal import Opened
+from .release.rollback import rollback
 from .release.workspace import Workspace
 
 IGNORED = (
@@ -66,11 +67,11 @@ class Sandbox:
         train(self.here.params, self.here.root, self.here.candidate)
         return package(self.here).model
 
-    def promote(self, environment: Environment) -> Proposal:
+    def promote(self, environment: Environment) -> Opened:
         """`model promote`, at the time of the clock."""
         return promote(self.here, environment, now=self.clock)
 
-    def roll_back(self, environment: Environment) -> Rollback:
+    def roll_back(self, environment: Environment) -> Opened:
         """`model rollback`, and the merge of what it proposes."""
         proposed = rollback(self.here, environment, reason="Rehearsing a bad day.")
         self.merge(proposed.pull_request.branch)

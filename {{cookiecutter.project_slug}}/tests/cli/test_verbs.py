@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from ..conftest import BETTER, WORSE
-from ..package import cli_app, sandbox, train, workspace
+from ..package import cli_app, cli_github, sandbox, train, workspace
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -44,13 +44,21 @@ def inside(world: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch) -> sandbox.S
 
 
 def test_every_verb_has_help_with_an_example(run: Run) -> None:
-    verbs = [c for c in cli_app.app.registered_commands if not c.hidden]
-    names = [c.name or (c.callback.__name__ if c.callback else "") for c in verbs]
-    assert len(names) == 16
+    verbs = {
+        (): cli_app.app.registered_commands,
+        ("github",): cli_github.github.registered_commands,
+    }
+    names = [
+        (*before, c.name or c.callback.__name__)
+        for before, commands in verbs.items()
+        for c in commands
+        if c.callback and not c.hidden
+    ]
+    assert len(names) > 20
     for name in names:
-        code, out, _ = run(name, "--help")
+        code, out, _ = run(*name, "--help")
         assert code == 0
-        assert f"Example: model {name}" in out
+        assert f"Example: model {' '.join(name)}" in out
 
 
 def test_help_needs_no_project_and_no_heavy_import() -> None:
@@ -187,15 +195,14 @@ def test_a_candidate_from_other_inputs_is_not_packaged(run: Run, inside: sandbox
 def test_promote_verify_status_history(run: Run, inside: sandbox.Sandbox) -> None:
     inside.candidate(BETTER)
     facts = json.loads(run("promote", "staging", "--json")[1])
-    assert Path(facts["body_file"]).read_text().startswith("## ✅ Approve")
+    assert Path(facts["address"]).read_text().startswith("## ✅ Approve")
     code, out, _ = run("verify", "staging", "--ref", facts["branch"])
     assert code == 0
     assert "FAILED" not in out
     assert facts["branch"] in run("status")[1]
     inside.merge(facts["branch"])
-    assert (
-        json.loads(run("history", "staging", "--json")[1])[0]["record"]["model"] == facts["model"]
-    )
+    newest = json.loads(run("history", "staging", "--json")[1])[0]
+    assert newest["record"]["model"][7:19] in facts["branch"]
     assert run("verify", "staging")[0] == 0
     back = json.loads(run("rollback", "staging", "--json")[1])
     inside.merge(back["branch"])

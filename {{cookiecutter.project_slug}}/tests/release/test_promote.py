@@ -63,9 +63,9 @@ def test_the_work_tree_is_left_alone(world: sandbox.Sandbox) -> None:
 def test_promoting_again_changes_nothing(world: sandbox.Sandbox) -> None:
     world.candidate(BETTER)
     first, again = world.promote("staging"), world.promote("staging")
-    assert (first.opened, again.opened) == (True, False)
+    assert (first.new, again.new) == (True, False)
     assert again.pull_request.head == first.pull_request.head
-    assert again.body == first.body
+    assert again.pull_request.body == first.pull_request.body
 
 
 def test_what_runs_already_is_not_proposed(world: sandbox.Sandbox) -> None:
@@ -79,8 +79,7 @@ def test_a_worse_model_is_refused_and_leaves_no_branch(world: sandbox.Sandbox) -
     with pytest.raises(errors.RefusedError, match=r"champion\.roc_auc\.margin"):
         world.promote("staging")
     assert world.here.git.run("ls-remote", "origin") == before
-    found = world.here.pull_requests.list("staging", world.here.git.base())
-    assert [p.state for p in found] == ["merged"]
+    assert world.here.pull_requests.list("staging", world.here.git.base()) == ()
 
 
 def test_production_takes_what_staging_runs_not_what_is_newest(world: sandbox.Sandbox) -> None:
@@ -113,7 +112,7 @@ def test_a_newer_candidate_supersedes_the_open_one(world: sandbox.Sandbox) -> No
     world.candidate(BETTER | {"seed": 8})
     assert world.promote("staging").superseded == (older,)
     open_ones = world.here.pull_requests.list("staging", world.here.git.base())
-    assert older not in [p.branch for p in open_ones if p.state == "open"]
+    assert older not in [p.branch for p in open_ones]
 
 
 def test_a_newer_candidate_that_fails_supersedes_nothing(world: sandbox.Sandbox) -> None:
@@ -123,7 +122,7 @@ def test_a_newer_candidate_that_fails_supersedes_nothing(world: sandbox.Sandbox)
     with pytest.raises(errors.RefusedError):
         world.promote("staging")
     open_ones = world.here.pull_requests.list("staging", world.here.git.base())
-    assert [p.branch for p in open_ones if p.state == "open"] == [older]
+    assert [p.branch for p in open_ones] == [older]
 
 
 def test_a_closed_promotion_is_a_decision(world: sandbox.Sandbox) -> None:
@@ -133,8 +132,8 @@ def test_a_closed_promotion_is_a_decision(world: sandbox.Sandbox) -> None:
     with pytest.raises(errors.RefusedError, match="closed without merging"):
         world.promote("staging")
     again = promote.promote(world.here, "staging", reason="asked again", now=world.clock)
-    assert again.opened
-    assert "asked again" in again.body
+    assert again.new
+    assert "asked again" in again.pull_request.body
 
 
 def test_a_candidate_from_an_unmerged_branch_is_refused(world: sandbox.Sandbox) -> None:
@@ -177,7 +176,7 @@ def test_a_to_b_to_a_makes_an_open_comparison_stale(world: sandbox.Sandbox) -> N
     world.roll_back("staging")
     world.merge(waiting.branch)
     assert live(world, "staging") == waiting_model
-    change = verify.Change.merged(world.here.git, "staging", entries(world, "staging")[0])
+    change = verify.Change.on_main(world.here.git, "staging", entries(world, "staging")[0])
     failed = verify.verify(world.here, change).failed
     assert [f.name for f in failed] == ["comparison"]
     assert "stale" in failed[0].message
@@ -231,7 +230,7 @@ def test_the_first_model_is_held_to_absolute_limits_only(
     first = entries(world, "staging")[-1]
     assert first.record is not None
     assert first.record.replaces == record.Replaces()
-    outcome = verify.verify(world.here, verify.Change.merged(world.here.git, "staging", first))
+    outcome = verify.verify(world.here, verify.Change.on_main(world.here.git, "staging", first))
     assert outcome.passed
     assert not [rule for rule in outcome.rules if rule.name.startswith("champion")]
 

@@ -27,7 +27,7 @@ def test_a_rollback_is_exempt_from_freezes(world: sandbox.Sandbox) -> None:
     freeze = "soak_hours: 24, freeze: [{first: 2020-01-01, last: 2099-01-01, reason: x}]"
     world.commit("policy.yaml", text.replace("soak_hours: 24", freeze))
     world.roll_back("production")
-    change = verify.Change.merged(world.here.git, "production", entries(world)[0])
+    change = verify.Change.on_main(world.here.git, "production", entries(world)[0])
     assert verify.verify(world.here, change).passed
 
 
@@ -52,7 +52,7 @@ def test_an_earlier_model_can_be_named(world: sandbox.Sandbox) -> None:
     to_production(world, BETTER)
     to_production(world, BETTER | {"seed": 8})
     back = rollback.rollback(world.here, "production", to=record.short(first), reason="x")
-    assert back.model == first
+    assert record.short(first) in back.pull_request.branch
 
 
 @pytest.mark.parametrize("name", ["", "ffff", "sha256:", "latest"])

@@ -136,7 +136,7 @@ def test_a_record_edited_by_hand_on_main_is_refused(world: sandbox.Sandbox, prop
     world.git("push", "--quiet", "origin", "main")
     git = world.here.git
     entry = history.history(git, git.base(), "staging")[0]
-    outcome = verify.verify(world.here, verify.Change.merged(git, "staging", entry))
+    outcome = verify.verify(world.here, verify.Change.on_main(git, "staging", entry))
     assert {"comparison", "evaluation"} <= {f.name for f in outcome.failed}
 
 
@@ -153,7 +153,7 @@ def test_a_revert_needs_the_digest_only(world: sandbox.Sandbox, proposed: str) -
     world.git("push", "--quiet", "origin", "main")
     git = world.here.git
     entry = history.history(git, git.base(), "staging")[0]
-    outcome = verify.verify(world.here, verify.Change.merged(git, "staging", entry))
+    outcome = verify.verify(world.here, verify.Change.on_main(git, "staging", entry))
     assert outcome.passed
     assert outcome.rollback
     assert [check.name for check in outcome.checks] == ["record", "one folder", "model"]
@@ -165,4 +165,4 @@ def test_a_record_in_the_first_commit_was_never_reviewed(world: sandbox.Sandbox)
     root = git.run("commit-tree", tree, "-m", "All at once")
     entry = history.history(git, root, "staging")[0]
     with pytest.raises(errors.RefusedError, match="first commit"):
-        verify.Change.merged(git, "staging", entry)
+        verify.Change.on_main(git, "staging", entry)

@@ -18,6 +18,7 @@ app = typer.Typer(
     name="model",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help, in half the time
     help="Git decides which model runs. Start with `model train`, or watch `model rehearse`.",
     epilog="Exit codes: 0 done, 1 refused or failed, 2 misuse, 3 drift. MODEL_DEBUG=1: tracebacks.",
 )
@@ -34,13 +35,27 @@ def workspace() -> "Workspace":
 
 
 def emit(as_json: bool, facts: Any, text: str) -> None:
-    """Print the outcome, for machines or for people."""
-    typer.echo(json.dumps(facts, indent=1, ensure_ascii=False, default=_plain) if as_json else text)
+    """Print the outcome, for machines or for people; in GitHub Actions, set step outputs too."""
+    document = json.dumps(facts, indent=1, ensure_ascii=False, default=_plain)
+    typer.echo(document if as_json else text)
+    outputs = os.environ.get("GITHUB_OUTPUT")
+    if outputs:
+        _set_outputs(Path(outputs), json.loads(document))
+
+
+def _set_outputs(path: Path, facts: Any) -> None:
+    """The plain facts as `name=value`; a text with a line break could forge another output."""
+    with path.open("a", encoding="utf-8") as stream:
+        for name, value in facts.items() if isinstance(facts, dict) else ():
+            if isinstance(value, bool):
+                stream.write(f"{name}={str(value).lower()}\n")
+            elif isinstance(value, str) and len(value.splitlines()) == 1:
+                stream.write(f"{name}={value}\n")
 
 
 def markdown(text: str) -> None:
     """Print a report: rendered on a terminal, as it is elsewhere."""
-    if not sys.stdout.isatty():
+    if not sys.stdout.isatty() or os.environ.get("CI"):
         typer.echo(text)
         return
     from rich.console import Console
@@ -59,7 +74,7 @@ def _plain(value: Any) -> Any:
 
 def main() -> None:
     """Run a verb; a fault that a person can mend is one line, without a traceback."""
-    from . import pipeline, release, service  # noqa: F401  # registers their verbs
+    from . import github, pipeline, promotion, release, service, settings  # noqa: F401 - verbs
 
     try:
         app()

@@ -67,7 +67,7 @@ def evaluate(
     ] = "production",
     as_json: Json = False,
 ) -> None:
-    """Evaluate the candidate on the holdout, and against the champion where there is one.
+    """Evaluate the candidate on the holdout, against the champion.
 
     Example: model evaluate --against staging
     """
@@ -84,7 +84,9 @@ def evaluate(
 
 @app.command()
 def gate(as_json: Json = False) -> None:
-    """Hold candidate/evaluation.json against policy.yaml; exit 1 when a rule fails.
+    """Judge candidate/evaluation.json by policy.yaml.
+
+    Exit code 1 when a rule fails.
 
     Example: model gate
     """
@@ -100,7 +102,7 @@ def gate(as_json: Json = False) -> None:
 
 @app.command()
 def report(as_json: Json = False) -> None:
-    """Write candidate/report.md and report.html, and show the report.
+    """Write and show the candidate's report.
 
     Example: model report > report.md
     """
@@ -110,14 +112,14 @@ def report(as_json: Json = False) -> None:
 
     here = workspace()
     evaluation, rules = _evaluation(here), _judge(here)
-    text = render(evaluation, rules, plots=True)
-    write_atomically(here.candidate / "report.md", text)
-    write_atomically(here.candidate / "report.html", page(text, "Candidate"))
+    page_text = render(evaluation, rules, plots=True)  # they lie beside it
+    write_atomically(here.candidate / "report.md", page_text)
+    write_atomically(here.candidate / "report.html", page(page_text, "Candidate"))
     facts = {name: str(here.candidate / f"report.{name}") for name in ("md", "html")}
     if as_json:
         emit(True, facts, "")
     else:
-        markdown(text)
+        markdown(render(evaluation, rules))
 
 
 def _known(here: "Workspace", key: str) -> str | None:

@@ -1,5 +1,6 @@
 """Signs of life for long work: a spinner on a terminal, plain lines elsewhere."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ import typer
 @contextmanager
 def working(what: str) -> Iterator[None]:
     """Show that something is going on, on standard error."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or os.environ.get("CI"):
         typer.echo(f"{what} ...", err=True)
         yield
         return

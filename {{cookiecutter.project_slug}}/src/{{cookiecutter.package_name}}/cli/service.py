@@ -19,7 +19,9 @@ def serve_verb(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     log: Annotated[Path | None, typer.Option(help="Write each prediction to this file.")] = None,
 ) -> None:
-    """Answer HTTP requests with a model directory: /predict, /model, /healthz, /openapi.json.
+    """Answer HTTP requests with a model directory.
+
+    GET /model, /healthz, /openapi.json; POST /predict.
 
     Example: model serve --port 8080 --log predictions.jsonl
     """
@@ -48,11 +50,16 @@ def predict_verb(
 @app.command("monitor")
 def monitor_verb(
     environment: Annotated[Environment, typer.Argument(help="Whose predictions.")] = "production",
-    log: Annotated[Path | None, typer.Option(help="Another prediction log.")] = None,
+    log: Annotated[
+        str | None, typer.Option(help="Another prediction log; {environment} is filled in.")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Write the report to this .md file.")] = None,
+    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit 0 also on drift.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare what the model sees with what it was trained on; exit 3 when it drifted.
+    """Compare what the model sees with what it was trained on.
+
+    Exit code 3 when it drifted.
 
     Example: model monitor production --output drift.md
     """
@@ -67,7 +74,8 @@ def monitor_verb(
     record = live(history(here.git, here.git.base(), environment))
     if record is None:
         raise RefusedError(f"{environment} runs nothing yet: there is nothing to compare with")
-    rows = read(log or prediction_log(here, environment), record.model)
+    path = Path(log.replace("{environment}", environment)) if log else None
+    rows = read(path or prediction_log(here, environment), record.model)
     model = here.store.fetch(record.model)
     report = monitor(model, rows, here.policy.drift, record.model)
     text = render(report)
@@ -77,7 +85,7 @@ def monitor_verb(
         typer.echo(report.to_json())
     else:
         markdown(text)
-    raise typer.Exit(3 if report.drifted else 0)
+    raise typer.Exit(3 if report.drifted and not exit_zero else 0)
 
 
 @app.command("rehearse")
@@ -85,7 +93,9 @@ def rehearse_verb(
     output: Annotated[Path, typer.Option(help="Keep reports and pages here.")] = Path("rehearsal"),
     as_json: Json = False,
 ) -> None:
-    """Play the whole life of a model in a throw-away copy of this project: no GitHub, no network.
+    """Play the whole life of a model, in a throw-away copy.
+
+    It needs no GitHub and no network.
 
     Example: model rehearse
     """

@@ -1,6 +1,7 @@
 """Tables for people: aligned text that fits 80 columns, with colour where there is a terminal."""
 
 import io
+import os
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -20,7 +21,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     for row in rows:
         result.add_row(*row)
     stream = io.StringIO()
-    terminal = sys.stdout.isatty()
+    terminal = sys.stdout.isatty() and not os.environ.get("CI")
     Console(file=stream, width=None if terminal else 100, force_terminal=terminal).print(result)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 

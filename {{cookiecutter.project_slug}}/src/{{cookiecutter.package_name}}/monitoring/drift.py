@@ -43,7 +43,8 @@ class ColumnDrift(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DriftReport(msgspec.Struct, frozen=True):
-    """`drifted` has the worst column first. Without `enough` rows nothing was compared."""
+    """`drifted` has the worst column first; `severe`: so far above its limit that newer rows are
+    called for. Without `enough` rows nothing was compared."""
 
     model: str
     rows: int
@@ -51,6 +52,7 @@ class DriftReport(msgspec.Struct, frozen=True):
     enough: bool
     columns: tuple[ColumnDrift, ...] = ()
     drifted: tuple[str, ...] = ()
+    severe: bool = False
 
     def to_json(self) -> str:
         """The report for machines, without the quantiles."""
@@ -79,7 +81,8 @@ def compare(
         columns.append(msgspec.structs.replace(score, kind="score"))
     drifted = sorted((c for c in columns if c.exceeded), key=lambda c: -c.excess)
     names = tuple(c.column for c in drifted)
-    return DriftReport(model, rows, limits.min_rows, True, tuple(columns), names)
+    severe = bool(drifted) and drifted[0].excess >= limits.retrain_at
+    return DriftReport(model, rows, limits.min_rows, True, tuple(columns), names, severe)
 
 
 def psi(reference: Numbers, current: Numbers, rows: tuple[int, int]) -> float:

@@ -32,6 +32,7 @@ class Promotion:
     checks: tuple[Finding, ...]
     merge: str
     reason: str | None = None
+    issue: int | None = None
 
 
 def render(
@@ -176,29 +177,30 @@ def _worse(evaluation: Evaluation) -> Iterator[str]:
 def _trust(promotion: Promotion) -> Iterator[str]:
     said = [
         f"{'✅' if check.passed else '❌'} {_escape(check.message)}"
-        for name in ("source", "staging first", "numbers", "comparison")
+        for name in ("source", "attestation", "staging first", "numbers", "comparison")
         for check in promotion.checks
         if check.name == name
     ]
     if promotion.trust != "attested":
         said.append("⚠️ UNATTESTED: bytes are checked by digest, no signature says who built them")
+    hotfix = any(check.name == "hotfix" for check in promotion.checks)
     if promotion.reason:
-        said.append(f"⚠️ a person overruled an earlier decision: {_escape(promotion.reason)}")
+        what = "HOTFIX, not soaked" if hotfix else "a person overruled an earlier decision"
+        said.append(f"⚠️ {what}: {_escape(promotion.reason)}")
     yield f"**Can I trust it?** {' · '.join(said)}"
 
 
 def _consequences(evaluation: Evaluation, promotion: Promotion) -> Iterator[str]:
     place = promotion.environment
     instead = f" instead of `{promotion.replaces}`" if promotion.replaces else ""
+    if promotion.issue:
+        yield f"- **Why now:** #{promotion.issue}."
     yield (
         f"- **Merging** makes {place} run `{evaluation.candidate[7:19]}`{instead}, once the golden"
         f" requests pass: `{promotion.merge}`"
     )
     yield f"- **To undo**, revert the merge, or `model rollback {place}`."
-    yield (
-        "- **To say no**, close it (delete the branch): it is not proposed again without a reason."
-        " Plots are in the changed files."
-    )
+    yield "- **To say no**, close it or delete its branch; only a reason reopens it. Plots: *Files*"
 
 
 def _slice_table(slices: Iterable[Slice]) -> list[str]:

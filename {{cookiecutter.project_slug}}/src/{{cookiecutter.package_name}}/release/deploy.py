@@ -26,22 +26,25 @@ class Deployment:
     """What a run found or did. `url` is the environment's public address."""
 
     environment: Environment
-    action: Literal["nothing", "unchanged", "deployed"]
+    action: Literal["nothing", "unchanged", "deployed", "refused", "failed"]
     model: str | None = None
+    commit: str | None = None
     url: str | None = None
     rollback: bool = False
+    error: str | None = None
 
 
 class SmokeTestError(RefusedError):
-    """The golden requests failed; the previous model still runs, and a revert is proposed."""
+    """The golden requests failed; the previous model still runs."""
 
 
-def deploy(workspace: Workspace, environment: Environment) -> Deployment:
-    """Serve what main names, after verifying it again.
+def deploy(workspace: Workspace, environment: Environment, revert: bool = True) -> Deployment:
+    """Serve what main names, after verifying it again. `revert`: propose the model before, when
+    this one does not answer as it did when it was trained.
 
     Raises:
         RefusedError: main names something that must not run; what ran before still does.
-        SmokeTestError: It does not answer as it did when it was trained.
+        SmokeTestError: It does not answer so.
     """
     processes = Processes(workspace.state / "environments" / environment)
     with processes.exclusive():
@@ -59,12 +62,28 @@ def deploy(workspace: Workspace, environment: Environment) -> Deployment:
         serving = _serving(processes, model, port)
         if serving and not _smoke_test(workspace, serving, model):
             _stop_others(processes, serving)
-            return Deployment(environment, "unchanged", model, url)
+            return Deployment(environment, "unchanged", model, wanted.commit, url)
         was_rollback = _verified(workspace, environment, wanted)
-        process = _start(workspace, processes, wanted.record, port)
+        process = _start(workspace, processes, wanted.record, port, revert)
         processes.take_over(process, port)
         _stop_others(processes, process)
-        return Deployment(environment, "deployed", model, url, was_rollback)
+        return Deployment(environment, "deployed", model, wanted.commit, url, was_rollback)
+
+
+def attempt(workspace: Workspace, environment: Environment, revert: bool = True) -> Deployment:
+    """`deploy`, with a failure as an outcome: `refused` before it ran, or `failed` its test."""
+    try:
+        return deploy(workspace, environment, revert)
+    except ModelError as error:
+        entries = history(workspace.git, workspace.git.base(), environment)
+        record = entries[0].record if entries else None
+        return Deployment(
+            environment,
+            "failed" if isinstance(error, SmokeTestError) else "refused",
+            record.model if record else None,
+            entries[0].commit if entries else None,
+            error=str(error),
+        )
 
 
 def stop(workspace: Workspace, environment: Environment) -> int:
@@ -91,7 +110,7 @@ def _smoke_test(workspace: Workspace, process: Process, model: str) -> list[str]
 
 def _verified(workspace: Workspace, environment: Environment, wanted: Entry) -> bool:
     """Verify the change that made main name this model; whether it was a rollback."""
-    outcome = verify(workspace, Change.merged(workspace.git, environment, wanted))
+    outcome = verify(workspace, Change.on_main(workspace.git, environment, wanted))
     if not outcome.passed:
         lines = "\n".join(f"  {f.name}: {f.message}" for f in outcome.failed)
         raise RefusedError(
@@ -100,7 +119,9 @@ def _verified(workspace: Workspace, environment: Environment, wanted: Entry) -> 
     return outcome.rollback
 
 
-def _start(workspace: Workspace, processes: Processes, record: Record, port: int) -> Process:
+def _start(
+    workspace: Workspace, processes: Processes, record: Record, port: int, revert: bool
+) -> Process:
     """A process with this model that passed the golden requests, before anybody is sent to it."""
     directory = workspace.store.fetch(record.model)
     for left in processes.running():  # by a deployment that was killed, or it answers no more
@@ -112,13 +133,16 @@ def _start(workspace: Workspace, processes: Processes, record: Record, port: int
         return process
     processes.stop(process)
     message = f"{record.environment}: {short(record.model)} failed the golden requests: {faults[0]}"
+    message += "; what ran before still runs"
+    if not revert:
+        raise SmokeTestError(message)
     try:
         reason = f"The golden requests failed after deployment: {faults[0]}"
-        revert = rollback(workspace, record.environment, reason=reason).pull_request
-        proposal = f"; a revert is proposed: {revert.branch}"
+        proposed = rollback(workspace, record.environment, reason=reason).pull_request
+        proposal = f"; a revert is proposed: {proposed.branch}"
     except ModelError as error:
         proposal = f"; no revert is proposed: {error}"
-    raise SmokeTestError(f"{message}; what ran before still runs{proposal}")
+    raise SmokeTestError(message + proposal)
 
 
 def _stop_others(processes: Processes, keep: Process) -> None:

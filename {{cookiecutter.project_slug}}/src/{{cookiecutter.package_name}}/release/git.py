@@ -1,5 +1,6 @@
 """The git commands that a release needs. Commits are written without touching the work tree."""
 
+import base64
 import os
 import subprocess
 import tempfile
@@ -9,10 +10,13 @@ from pathlib import Path
 from ..errors import InputError, ModelError
 
 BRANCH = "main"
+NAME, EMAIL = "model", "model@localhost"
+if os.environ.get("GITHUB_ACTIONS"):  # as GitHub shows the commits of its own token
+    NAME, EMAIL = "github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com"
 
 
 class GitError(ModelError):
-    """git said no; the message is git's own last line."""
+    """git said no; the message is git's own telling line."""
 
 
 class Git:
@@ -31,7 +35,7 @@ class Git:
 
     def output(self, *arguments: str, stdin: bytes = b"", index: Path | None = None) -> bytes:
         """Run git and return its standard output as it is."""
-        environment = os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+        environment = os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"} | _credentials()
         if index is not None:
             environment["GIT_INDEX_FILE"] = str(index)
         try:
@@ -46,7 +50,8 @@ class Git:
             raise InputError("git is not installed, or not on PATH") from None
         if result.returncode != 0:
             lines = result.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-            raise GitError(f"git {arguments[0]}: {lines[-1]}")
+            telling = next((x.strip() for x in lines if x.startswith((" !", "fatal:"))), lines[-1])
+            raise GitError(f"git {arguments[0]}: {telling}")
         return result.stdout
 
     def ok(self, *arguments: str) -> bool:
@@ -68,7 +73,8 @@ class Git:
             InputError: There is no such branch yet.
         """
         if self.has_origin():
-            self.run("fetch", "--quiet", "--prune", "origin")
+            shallow = self.run("rev-parse", "--is-shallow-repository") == "true"
+            self.run("fetch", "--quiet", "--prune", *["--unshallow"] * shallow, "origin")
         reference = f"origin/{BRANCH}" if self.has_origin() else BRANCH
         try:
             return self.run("rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}")
@@ -113,10 +119,14 @@ class Git:
                 entry = f"100644,{blob},{folder}/{name}"
                 self.run("update-index", "--add", "--cacheinfo", entry, index=index)
             tree = self.run("write-tree", index=index)
+        return self.commit_tree(tree, base, message)
+
+    def commit_tree(self, tree: str, parent: str, message: str) -> str:
+        """A commit with this content; no branch moves."""
         identity = []
         if not self.ok("config", "user.email"):
-            identity = ["-c", "user.name=model", "-c", "user.email=model@localhost"]
-        return self.run(*identity, "commit-tree", tree, "-p", base, "-m", message)
+            identity = ["-c", f"user.name={NAME}", "-c", f"user.email={EMAIL}"]
+        return self.run(*identity, "commit-tree", tree, "-p", parent, "-m", message)
 
     def files(self, commit: str, folder: str) -> dict[str, bytes]:
         """The files of a folder at a commit, by their path inside it."""
@@ -142,3 +152,17 @@ class Git:
             self.run("push", "--quiet", "origin", "--delete", branch)
         else:
             self.run("update-ref", "-d", f"refs/heads/{branch}")
+
+
+def _credentials() -> dict[str, str]:
+    """GITHUB_TOKEN for requests to its own server; it is never written to a disk."""
+    token, server = os.environ.get("GITHUB_TOKEN"), os.environ.get("GITHUB_SERVER_URL")
+    if not token or not server:
+        return {}
+    place = os.environ.get("GIT_CONFIG_COUNT", "0")
+    basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+    return {
+        "GIT_CONFIG_COUNT": str(int(place) + 1),
+        f"GIT_CONFIG_KEY_{place}": f"http.{server}/.extraheader",
+        f"GIT_CONFIG_VALUE_{place}": f"AUTHORIZATION: basic {basic}",
+    }

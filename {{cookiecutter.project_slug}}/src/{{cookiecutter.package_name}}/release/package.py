@@ -2,19 +2,25 @@
 
 from ..config import Params
 from ..errors import RefusedError
+from ..files import read_json
 from ..pipeline.artifact import check_digest
 from ..pipeline.train import Candidate, input_key
+from .attestation import trust
+from .image import build, published, push, smoke_test, tag
 from .record import DataDigests, Provenance, Source
+from .registry import Registry
 from .workspace import Workspace
 
 
-def package(workspace: Workspace, run: str | None = None) -> Provenance:
+def package(workspace: Workspace, run: str | None = None, image: str | None = None) -> Provenance:
     """Keep the candidate and its holdout by digest; again is no fault.
+
+    With the name of a repository, `image`, also build, try and push its container image.
 
     Raises:
         RefusedError: It was not built from what HEAD holds, so no commit could account for it.
     """
-    git, store = workspace.git, workspace.store
+    git, store, level = workspace.git, workspace.store, trust()
     candidate = Candidate.read(workspace.candidate)
     _refuse_uncommitted(workspace, workspace.params)
     if candidate.key != input_key(workspace.params, workspace.root):
@@ -26,17 +32,34 @@ def package(workspace: Workspace, run: str | None = None) -> Provenance:
     head = git.run("rev-parse", "HEAD")
     known = store.find(candidate.key)
     if known and known.model == candidate.model and git.is_ancestor(known.source.commit, head):
-        return known
-    day = git.run("show", "-s", "--format=%cd", "--date=format:%Y.%m.%d", head)
-    provenance = Provenance(
-        model=candidate.model,
-        version=f"{day}+{head[:7]}",
-        source=Source(commit=head, run=run),
-        data=DataDigests(train=candidate.train, holdout=candidate.holdout),
-        key=candidate.key,
-    )
-    store.save(provenance)
+        provenance = known
+    else:
+        day = git.run("show", "-s", "--format=%cd", "--date=format:%Y.%m.%d", head)
+        provenance = Provenance(
+            model=candidate.model,
+            version=f"{day}+{head[:7]}",
+            source=Source(commit=head, run=run),
+            data=DataDigests(train=candidate.train, holdout=candidate.holdout),
+            key=candidate.key,
+        )
+    if image:
+        facts = {"image": _image(workspace, provenance, Registry(image)), "trust": level}
+        provenance = provenance.model_copy(update=facts)
+    if provenance != known:
+        store.save(provenance)
     return provenance
+
+
+def _image(workspace: Workspace, provenance: Provenance, repository: Registry) -> str:
+    """The candidate's image: the one that was recorded or pushed before, else a new one."""
+    name, _, digest = (provenance.image or "").partition("@")
+    if name == str(repository) and repository.digest(digest, write=True):
+        return f"{name}@{digest}"
+    found = published(provenance, repository)
+    model = workspace.candidate / "model"
+    tried = found or build(workspace.root, model, provenance)
+    smoke_test(tried, read_json(model / "golden.json"), provenance.model)
+    return found or push(tried, repository, tag(provenance))
 
 
 def _refuse_uncommitted(workspace: Workspace, params: Params) -> None:

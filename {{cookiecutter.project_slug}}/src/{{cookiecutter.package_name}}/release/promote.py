@@ -2,7 +2,6 @@
 
 import datetime as dt
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import Environment, Policy
@@ -11,22 +10,10 @@ from ..files import sha256
 from ..pipeline import plots, report
 from ..pipeline.train import Candidate
 from .history import history, live
-from .pull_request import PullRequest
+from .proposal import Opened, Proposal, find_open, publish
 from .record import Provenance, Record, Replaces, folder, short
-from .verify import Change, Verification, evaluate_stored, verify
+from .verify import Change, evaluate_stored, verify
 from .workspace import Workspace
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """An open promotion. `opened` is False when the same one was open already."""
-
-    pull_request: PullRequest
-    verification: Verification
-    body: str
-    merge: str
-    opened: bool
-    superseded: tuple[str, ...] = ()
 
 
 def promote(
@@ -35,16 +22,38 @@ def promote(
     *,
     model: str | None = None,
     reason: str | None = None,
+    hotfix: bool = False,
+    issue: int | None = None,
     now: dt.datetime,
-) -> Proposal:
+) -> Opened:
     """Evaluate against what the environment runs, verify the outcome, open the pull request.
 
     Without `model`: what `needs` of policy.yaml runs, or else the candidate of this work tree.
-    `reason` is what a person says to overrule a hold, or an earlier "no".
+    `reason` is what a person says to overrule a hold, an earlier "no", or (as a `hotfix`) the soak
+    time, the environment before and a freeze.
 
     Raises:
         RefusedError: A rule of policy.yaml or of promotion does not hold; nothing was changed.
     """
+    prepared = prepare(
+        workspace, environment, model=model, reason=reason, hotfix=hotfix, issue=issue, now=now
+    )
+    return prepared if isinstance(prepared, Opened) else publish(workspace, prepared)
+
+
+def prepare(
+    workspace: Workspace,
+    environment: Environment,
+    *,
+    model: str | None = None,
+    reason: str | None = None,
+    hotfix: bool = False,
+    issue: int | None = None,
+    now: dt.datetime,
+) -> Proposal | Opened:
+    """What `promote` would open, or the same one that is open already and still holds."""
+    if hotfix and not reason:
+        raise RefusedError('a hotfix skips the soak time, so it needs a reason: --reason "..."')
     git = workspace.git
     base = git.base()
     policy = workspace.policy_at(base)
@@ -55,15 +64,13 @@ def promote(
     if current is not None and current.model == digest:
         raise RefusedError(f"{environment} runs {short(digest)} already; nothing to promote")
     branch = f"promote/{environment}/{short(digest)}"
-    others = workspace.pull_requests.list(environment, base)
-    _refuse_again(branch, others, {e.record.model for e in entries if e.record}, reason)
-    merge = workspace.pull_requests.how_to_merge(branch)
-    already = next((p for p in others if p.branch == branch and p.state == "open"), None)
+    if digest not in {e.record.model for e in entries if e.record} and not reason:
+        _refuse_again(workspace, branch, base)
+    already = find_open(workspace, environment, branch, base)
     if already is not None:
-        verification = verify(workspace, Change.proposed(git, environment, already.head, base, now))
-        if verification.passed:
-            body = already.body_file.read_text()
-            return Proposal(already, verification, body, merge, opened=False)
+        change = Change.proposed(git, environment, already.pull_request.head, base, now)
+        if verify(workspace, change).passed:
+            return already
 
     champion = current.model if current else None
     evaluation, scored = evaluate_stored(
@@ -81,12 +88,12 @@ def promote(
         policy=sha256(git.show(base, "policy.yaml") or b""),
         trust=candidate.trust,
         replaces=Replaces(model=champion, commit=entries[0].commit if entries else None),
+        intent="hotfix" if hotfix else "promote",
         reason=reason,
     )
     files = {"model.yaml": record.write().encode(), "evaluation.json": text}
-    title = f"Promote {short(digest)} to {environment}"
-    place = folder(environment)
-    draft = git.commit_folder(base, place, files, title)
+    title = f"Promote {short(digest)} to {environment}{' (hotfix)' if hotfix else ''}"
+    draft = git.commit_folder(base, folder(environment), files, title)
     verification = verify(workspace, Change(environment, draft, base, now))
     details = report.Promotion(
         environment=environment,
@@ -94,10 +101,10 @@ def promote(
         trust=record.trust,
         replaces=current.version if current else None,
         checks=verification.checks,
-        merge=merge,
+        merge=workspace.pull_requests.how_to_merge(branch),
         reason=reason,
+        issue=issue,
     )
-    body = report.render(evaluation, verification.rules, details)
     if not verification.passed:
         lines = "\n".join(f"  {f.name}: {f.message}" for f in verification.failed)
         raise RefusedError(f"{title}: refused\n{lines}")
@@ -105,13 +112,16 @@ def promote(
         for path in plots.write(Path(directory), scored, evaluation):
             files[f"plots/{path.name}"] = path.read_bytes()
     files["report.md"] = report.render(evaluation, verification.rules, details, plots=True).encode()
-    head = git.commit_folder(base, place, files, f"{title}\n\n{report.headline(evaluation)}")
-    opened = workspace.pull_requests.open(branch, title, head, digest, body)
-    older = [p for p in others if p.state == "open" and p.branch != branch]
-    for pull_request in older:
-        workspace.pull_requests.supersede(pull_request)
-    superseded = tuple(p.branch for p in older)
-    return Proposal(opened, verification, body, merge, True, superseded)
+    return Proposal(
+        kind="promote",
+        environment=environment,
+        branch=branch,
+        title=title,
+        message=report.headline(evaluation),
+        body=report.render(evaluation, verification.rules, details),
+        base=base,
+        files=files,
+    )
 
 
 def _choose(
@@ -128,12 +138,9 @@ def _choose(
     return workspace.store.provenance(source.model)
 
 
-def _refuse_again(
-    branch: str, others: tuple[PullRequest, ...], lived: set[str], reason: str | None
-) -> None:
+def _refuse_again(workspace: Workspace, branch: str, base: str) -> None:
     """A pull request that a person closed is a decision: only a person's reason reopens it."""
-    closed = next((p for p in others if p.branch == branch and p.state == "closed"), None)
-    if closed is not None and closed.model not in lived and not reason:
+    if workspace.pull_requests.refused(branch, base):
         raise RefusedError(
             f"{branch} was closed without merging, which is a decision;"
             ' say --reason "..." to propose it again'

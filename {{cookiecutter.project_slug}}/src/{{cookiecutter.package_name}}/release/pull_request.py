@@ -1,10 +1,8 @@
-"""Pull requests where there is no GitHub: a branch, and its body in a file beside the store."""
+"""Pull requests: what promotion needs of them, and how it is where there is no GitHub."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-import msgspec
+from typing import Any, Protocol
 
 from ..files import canonical_json, read_json, write_atomically
 from .git import BRANCH, Git
@@ -12,59 +10,83 @@ from .git import BRANCH, Git
 
 @dataclass(frozen=True)
 class PullRequest:
-    """A proposed change of one environment. `body_file` holds what GitHub would show."""
+    """A proposed change of one environment. `address` is where people read its body."""
 
     branch: str
     title: str
     head: str
-    model: str
-    state: Literal["open", "merged", "closed"]
-    body_file: Path
+    body: str
+    address: str
+
+
+class PullRequests(Protocol):
+    """Where proposals are opened, reviewed and closed."""
+
+    def list(self, environment: str, base: str) -> tuple[PullRequest, ...]:
+        """The open ones of an environment, promotions and rollbacks."""
+
+    def refused(self, branch: str, base: str) -> bool:
+        """Whether a person closed this branch's pull request without merging it."""
+
+    def open(self, branch: str, title: str, head: str, body: str) -> PullRequest:
+        """Publish a commit as `branch` and ask for its review; again replaces both."""
+
+    def supersede(self, old: PullRequest, by: PullRequest) -> None:
+        """Withdraw one for a newer one. That is nobody's "no"."""
+
+    def how_to_merge(self, branch: str) -> str:
+        """What a reviewer does to merge it."""
 
 
 class LocalPullRequests:
-    """Deleting the branch closes a pull request; merging it into main merges it."""
+    """A branch, and its body in a file beside the store. Deleting the branch closes a pull request;
+    merging it into main merges it."""
 
     def __init__(self, git: Git, folder: Path) -> None:
         self.git = git
         self.folder = folder
 
-    def open(self, branch: str, title: str, head: str, model: str, body: str) -> PullRequest:
-        """Publish the branch and write the body; again replaces both."""
-        path = self.folder / f"{branch.replace('/', '-')}.md"
-        write_atomically(path, body)
-        fields = {"branch": branch, "title": title, "head": head, "model": model}
-        write_atomically(path.with_suffix(".json"), canonical_json(fields))
+    def open(self, branch: str, title: str, head: str, body: str) -> PullRequest:
+        path = self._path(branch)
+        write_atomically(path.with_suffix(".md"), body)
+        fields = {"branch": branch, "title": title, "head": head}
+        write_atomically(path, canonical_json(fields))
         self.git.publish(head, branch)
-        return PullRequest(state="open", body_file=path, **fields)
+        return PullRequest(**fields, body=body, address=str(path.with_suffix(".md")))
 
     def list(self, environment: str, base: str) -> tuple[PullRequest, ...]:
-        """Every pull request of an environment, with its state as git tells it."""
         found = []
-        for path in sorted(self.folder.glob("*.json")):
-            fields = msgspec.convert(read_json(path), dict[str, str])
-            branch = fields["branch"]
-            if branch.split("/")[1] != environment:
-                continue
-            tip = self.git.resolve(branch)
-            merged = self.git.is_ancestor(fields["head"], base)
-            state: Literal["open", "merged", "closed"] = (
-                "merged" if merged else "open" if tip else "closed"
-            )
-            found.append(PullRequest(state=state, body_file=path.with_suffix(".md"), **fields))
+        for path in sorted(self.folder.glob(f"*-{environment}-*.json")):
+            fields = self._read(path)
+            if not self._merged(fields, base) and self.git.resolve(fields["branch"]):
+                page = path.with_suffix(".md")
+                found.append(PullRequest(**fields, body=page.read_text(), address=str(page)))
         return tuple(found)
 
-    def supersede(self, pull_request: PullRequest) -> None:
-        """Withdraw it for a newer one. That is nobody's "no", so nothing remembers it."""
-        self.git.delete(pull_request.branch)
-        pull_request.body_file.with_suffix(".json").unlink(missing_ok=True)
-        pull_request.body_file.unlink(missing_ok=True)
+    def refused(self, branch: str, base: str) -> bool:
+        path = self._path(branch)
+        if not path.exists() or self.git.resolve(branch):
+            return False
+        return not self._merged(self._read(path), base)
+
+    def supersede(self, old: PullRequest, by: PullRequest) -> None:  # noqa: ARG002
+        self.git.delete(old.branch)
+        self._path(old.branch).unlink(missing_ok=True)
+        self._path(old.branch).with_suffix(".md").unlink(missing_ok=True)
 
     def how_to_merge(self, branch: str) -> str:
-        """The command that merges it."""
         if self.git.has_origin():
             return (
                 f"git fetch && git checkout {BRANCH} && git pull --ff-only"
                 f" && git merge --no-ff origin/{branch} && git push"
             )
         return f"git checkout {BRANCH} && git merge --no-ff {branch}"
+
+    def _path(self, branch: str) -> Path:
+        return self.folder / f"{branch.replace('/', '-')}.json"
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        return {name: str(read_json(path)[name]) for name in ("branch", "title", "head")}
+
+    def _merged(self, fields: dict[str, Any], base: str) -> bool:
+        return self.git.is_ancestor(fields["head"], base)

@@ -61,7 +61,10 @@ class Record(Strict):
     policy: Digest
     trust: Literal["attested", "digest"]
     replaces: Replaces
-    reason: str | None = Field(None, description="why a person overruled a hold or a decision")
+    intent: Literal["promote", "hotfix"] = Field(
+        "promote", description="a hotfix skips the soak time, and needs a reason"
+    )
+    reason: str | None = Field(None, description="why a person overruled a rule or a decision")
 
     def write(self) -> str:
         """The file's text."""

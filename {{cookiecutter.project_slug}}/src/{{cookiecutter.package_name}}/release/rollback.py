@@ -1,35 +1,30 @@
 """`model rollback`: propose that an environment runs again what it ran before."""
 
-from dataclasses import dataclass
-
 from ..config import Environment
 from ..errors import InputError, RefusedError
 from .history import Entry, before_current, held, history, live
-from .pull_request import PullRequest
+from .proposal import Opened, Proposal, find_open, publish
 from .record import folder, short
 from .workspace import Workspace
 
 
-@dataclass(frozen=True)
-class Rollback:
-    """An open rollback."""
-
-    pull_request: PullRequest
-    model: str
-    replaces: str
-    body: str
-    merge: str
-
-
 def rollback(
     workspace: Workspace, environment: Environment, *, to: str | None = None, reason: str
-) -> Rollback:
+) -> Opened:
     """Open a pull request that restores the folder as it was; freezes and limits do not apply.
 
     Raises:
         RefusedError: There is nothing to go back to, or its artefact is gone.
         InputError: `to` never ran there.
     """
+    prepared = prepare(workspace, environment, to=to, reason=reason)
+    return prepared if isinstance(prepared, Opened) else publish(workspace, prepared)
+
+
+def prepare(
+    workspace: Workspace, environment: Environment, *, to: str | None = None, reason: str
+) -> Proposal | Opened:
+    """What `rollback` would open, or the same one that is open already."""
     git = workspace.git
     base = git.base()
     entries = history(git, base, environment)
@@ -37,12 +32,13 @@ def rollback(
     target = _find(environment, entries, to)
     if current is None or target is None or target.record is None:
         raise RefusedError(f"{environment} ran nothing before; there is nothing to roll back to")
-    workspace.store.fetch(target.record.model)
     before, after = short(current.model), short(target.record.model)
+    branch = f"rollback/{environment}/{after}-{entries[0].commit[:7]}"
+    already = find_open(workspace, environment, branch, base)
+    if already is not None:
+        return already
+    workspace.store.fetch(target.record.model)
     place = folder(environment)
-    title = f"Roll {environment} back to {after}"
-    head = git.commit_folder(base, place, git.files(target.commit, place), f"{title}\n\n{reason}")
-    branch = f"rollback/{environment}/{after}-{base[:7]}"
     merge = workspace.pull_requests.how_to_merge(branch)
     body = f"""\
 **Roll {environment} back: {before} -> {after}.** {reason}
@@ -56,8 +52,16 @@ promoted by {target.commit[:7]}: *{target.subject}*.
 
 **Merge** with `{merge}`, then `model deploy {environment}`.
 """
-    opened = workspace.pull_requests.open(branch, title, head, target.record.model, body)
-    return Rollback(opened, target.record.model, current.model, body, merge)
+    return Proposal(
+        kind="rollback",
+        environment=environment,
+        branch=branch,
+        title=f"Roll {environment} back to {after}",
+        message=reason,
+        body=body,
+        base=base,
+        files=git.files(target.commit, place),
+    )
 
 
 def _find(environment: str, entries: tuple[Entry, ...], to: str | None) -> Entry | None:

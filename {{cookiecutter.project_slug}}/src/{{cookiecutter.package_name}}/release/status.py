@@ -53,7 +53,7 @@ def _status(workspace: Workspace, base: str, environment: Environment) -> Status
         since=since.isoformat() if since else None,
         running=running,
         url=url,
-        open_promotions=tuple(p.branch for p in requests if p.state == "open"),
+        open_promotions=tuple(p.branch for p in requests),
         held=tuple(short(digest) for digest in held(entries)),
         advice=advice,
     )

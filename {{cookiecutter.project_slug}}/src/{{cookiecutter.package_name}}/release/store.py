@@ -1,39 +1,48 @@
-"""Where artefacts are kept: a content-addressed folder. The only module that knows."""
+"""Where artefacts are kept: a content-addressed folder, which an OCI registry may stand behind."""
 
+import io
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..config import parse
 from ..errors import InputError, RefusedError
 from ..files import canonical_json, write_atomically
 from ..pipeline.artifact import check_digest, digest_of
+from . import archive
+from .connection import DeniedError
 from .record import Provenance, short
+from .registry import Registry
+
+DIRECTORY = "application/vnd.model.directory.v1.tar"
+NOTE = "application/vnd.model.note.v1+json"
+MAX_NOTE = 1_000_000  # bytes
 
 
 class Store:
-    """Directories by digest, and what is known of each packaged candidate."""
+    """Directories by digest, and what is known of each packaged candidate.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    A registry is the store of record where there is one: the folder then keeps copies of its
+    directories, and nothing else.
+    """
+
+    def __init__(self, root: Path, registry: Registry | None = None) -> None:
+        self.root, self.registry = root, registry
 
     def put(self, directory: Path) -> str:
         """Keep a copy of a directory under the digest of its content; again is no fault."""
         digest = digest_of(directory)
-        target = self._path(digest)
-        if target.exists() and digest_of(target) == digest:
-            return digest
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".put-"))
-        shutil.copytree(directory, temporary / "content")
-        shutil.rmtree(target, ignore_errors=True)  # only a damaged copy can be there
-        try:
-            os.replace(temporary / "content", target)
-        except OSError:  # another process put the same content first
-            check_digest(target, digest)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        if not self._has(digest):
+            with self._temporary() as temporary:
+                shutil.copytree(directory, temporary / "content")
+                self._keep(temporary / "content", digest)
+        if self.registry:
+            with tempfile.TemporaryFile(dir=self.root) as tar:
+                archive.pack(self._path(digest), tar)
+                self.registry.push(_tag("dir", digest), DIRECTORY, tar)
         return digest
 
     def fetch(self, digest: str) -> Path:
@@ -43,18 +52,24 @@ class Store:
             RefusedError: It is not there, or somebody changed it.
         """
         path = self._path(digest)
-        if not path.exists():
+        found = path.exists()
+        if self.registry and not self._has(digest):
+            found = self._pull(self.registry, digest)
+        if not found:
             raise RefusedError(
-                f"{digest} is not in the store {self.root}: it was deleted, or packaged elsewhere;"
-                " run `model train` and `model package` at its source commit"
+                f"{digest} is not in the store {self.registry or self.root}: it was deleted, or"
+                " packaged elsewhere; run `model train` and `model package` at its source commit"
             )
         return check_digest(path, digest)
 
     def save(self, provenance: Provenance) -> None:
         """Remember how a candidate was made, and that these inputs give this model."""
         text = canonical_json(provenance.model_dump(mode="json"))
-        write_atomically(self._note("candidates", provenance.model), text)
-        write_atomically(self._note("inputs", provenance.key), text)
+        for kind, digest in (("candidate", provenance.model), ("inputs", provenance.key)):
+            if self.registry:
+                self.registry.push(_tag(kind, digest), NOTE, io.BytesIO(text.encode()))
+            else:
+                write_atomically(self._note(kind, digest), text)
 
     def provenance(self, digest: str) -> Provenance:
         """How a packaged candidate was made.
@@ -62,18 +77,17 @@ class Store:
         Raises:
             RefusedError: It was never packaged here.
         """
-        found = self._read("candidates", digest)
+        found = self._read("candidate", digest)
         if found is None:
             raise RefusedError(f"{digest} was never packaged here: run `model package`")
         return found
 
     def find(self, key: str) -> Provenance | None:
         """The candidate that these inputs gave, when its artefacts are still whole."""
+        if self.registry:
+            return self._find(self.registry, key)
         found = self._read("inputs", key)
-        if found is None or not self._path(found.data.holdout).exists():
-            return None
-        path = self._path(found.model)
-        return found if path.exists() and digest_of(path) == found.model else None
+        return found if found and self._has(found.model) and self._has(found.data.holdout) else None
 
     def complete(self, prefix: str) -> str:
         """The digest of the packaged candidate that starts with `prefix` (hex, or `sha256:`...).
@@ -82,7 +96,11 @@ class Store:
             InputError: None, or several do.
         """
         start = prefix.removeprefix("sha256:")
-        names = sorted(path.stem for path in (self.root / "candidates").glob("*.json"))
+        if self.registry:
+            tags = [tag.partition("-") for tag in self.registry.tags()]
+            names = sorted(name for kind, _, name in tags if kind == "candidate")
+        else:
+            names = sorted(path.stem for path in (self.root / "candidates").glob("*.json"))
         found = [name for name in names if start and name.startswith(start)]
         if len(found) != 1:
             what = "several candidates start" if found else "no packaged candidate starts"
@@ -90,12 +108,69 @@ class Store:
             raise InputError(f"{what} with {prefix!r}; packaged: {known}")
         return f"sha256:{found[0]}"
 
+    def _find(self, registry: Registry, key: str) -> Provenance | None:
+        try:
+            found = self._read("inputs", key)
+        except DeniedError:  # so answers ghcr.io for a repository that nobody pushed to yet
+            return None
+        digests = (found.model, found.data.holdout) if found else ()
+        there = all(registry.digest(_tag("dir", digest)) for digest in digests)
+        return found if there else None
+
+    def _pull(self, registry: Registry, digest: str) -> bool:
+        """Bring a directory from the registry; it is not visible before it was checked."""
+        tag = _tag("dir", digest)
+        with self._temporary() as temporary, (temporary / "tar").open("w+b") as tar:
+            if not registry.pull(tag, DIRECTORY, tar, archive.MAX_BYTES):
+                return False
+            content = temporary / "content"
+            archive.unpack(tar, content, f"{registry}:{tag}")
+            if (found := digest_of(content)) != digest:
+                raise RefusedError(f"{registry}:{tag}: holds {found}; nothing was kept")
+            self._keep(content, digest)
+        return True
+
+    @contextmanager
+    def _temporary(self) -> Iterator[Path]:
+        folder = self.root / "sha256"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".put-") as name:
+            yield Path(name)
+
+    def _keep(self, content: Path, digest: str) -> None:
+        target = self._path(digest)
+        shutil.rmtree(target, ignore_errors=True)  # only a damaged copy can be there
+        try:
+            os.replace(content, target)
+        except OSError:  # another process put the same content first
+            check_digest(target, digest)
+
+    def _has(self, digest: str) -> bool:
+        try:
+            return digest_of(self._path(digest)) == digest
+        except RefusedError:
+            return False
+
     def _path(self, digest: str) -> Path:
         return self.root / "sha256" / digest.removeprefix("sha256:")
 
     def _note(self, kind: str, digest: str) -> Path:
-        return self.root / kind / f"{digest.removeprefix('sha256:')}.json"
+        folder = {"candidate": "candidates", "inputs": "inputs"}[kind]
+        return self.root / folder / f"{digest.removeprefix('sha256:')}.json"
 
     def _read(self, kind: str, digest: str) -> Provenance | None:
-        path = self._note(kind, digest)
-        return parse(path.read_bytes(), Provenance, str(path)) if path.exists() else None
+        if self.registry is None:
+            path = self._note(kind, digest)
+            return parse(path.read_bytes(), Provenance, str(path)) if path.exists() else None
+        tag, note = _tag(kind, digest), io.BytesIO()
+        if not self.registry.pull(tag, NOTE, note, MAX_NOTE):
+            return None
+        found = parse(note.getvalue(), Provenance, f"{self.registry}:{tag}")
+        if digest != (found.model if kind == "candidate" else found.key):
+            raise RefusedError(f"{self.registry}:{tag}: is about {found.model}; not believed")
+        return found
+
+
+def _tag(kind: str, digest: str) -> str:
+    """Tags, so that whoever deletes untagged artefacts deletes none of these."""
+    return f"{kind}-{digest.removeprefix('sha256:')}"

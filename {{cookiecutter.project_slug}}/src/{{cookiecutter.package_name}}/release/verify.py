@@ -15,6 +15,7 @@ from ..pipeline.evaluate import Scored, evaluate, same_numbers
 from ..pipeline.evaluation import Evaluation
 from ..pipeline.gate import Finding, judge
 from ..pipeline.train import read_holdout
+from . import attestation
 from .git import Git
 from .history import Entry, ended_by, held, history, live, live_since
 from .record import DataDigests, Record, folder, record_path, short
@@ -25,7 +26,8 @@ from .workspace import Workspace
 class Change:
     """A record as `head` has it, on top of `parent`, at the time it was or would be merged.
 
-    `fork` is where an unmerged branch left main, when that is not `parent` itself.
+    `fork` is where an unmerged branch left main, when that is not `parent` itself. `merged`: it is
+    on main already, so who approved it can be asked.
     """
 
     environment: Environment
@@ -33,6 +35,7 @@ class Change:
     parent: str
     time: dt.datetime
     fork: str | None = None
+    merged: bool = False
 
     @classmethod
     def proposed(
@@ -42,7 +45,7 @@ class Change:
         return cls(environment, head, base, now, fork=git.run("merge-base", base, head))
 
     @classmethod
-    def merged(cls, git: Git, environment: Environment, entry: Entry) -> "Change":
+    def on_main(cls, git: Git, environment: Environment, entry: Entry) -> "Change":
         """What a commit on main changed, at the time it did.
 
         Raises:
@@ -50,7 +53,8 @@ class Change:
         """
         if not git.ok("rev-parse", "--verify", "--quiet", f"{entry.commit}^1"):
             raise RefusedError(f"{environment}: the record came with the first commit, unreviewed")
-        return cls(environment, entry.commit, git.run("rev-parse", f"{entry.commit}^1"), entry.time)
+        parent = git.run("rev-parse", f"{entry.commit}^1")
+        return cls(environment, entry.commit, parent, entry.time, merged=True)
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,8 @@ def verify(workspace: Workspace, change: Change) -> Verification:
     try:
         policy = workspace.policy_at(change.parent)
         checks += _timing(workspace, change, record, policy)
+        checks += _approval(workspace, change, policy)
+        checks += attestation.check(workspace.github, record)
         figures, rules = _figures(workspace, change, record, policy)
         checks += figures
     except ModelError as error:
@@ -171,6 +177,10 @@ def _timing(
     workspace: Workspace, change: Change, record: Record, policy: Policy
 ) -> Iterator[Finding]:
     rules = policy.environments[change.environment]
+    if record.intent == "hotfix":
+        said = f"soak time and freezes do not hold it up: {record.reason}"
+        yield Finding("hotfix", bool(record.reason), said if record.reason else "gives no reason")
+        return
     for freeze in rules.freeze:
         if freeze.first <= change.time.date() <= freeze.last:
             yield Finding("freeze", False, f"{freeze.first} to {freeze.last}: {freeze.reason}")
@@ -186,6 +196,21 @@ def _timing(
         hours = (change.time - since).total_seconds() / 3600
         message = f"{hours:.1f} h in {rules.needs}, needs {rules.soak_hours:g} h"
         yield Finding("soak", hours >= rules.soak_hours, message)
+
+
+def _approval(workspace: Workspace, change: Change, policy: Policy) -> Iterator[Finding]:
+    """Only where GitHub can tell: it came through a pull request that others approved as it is."""
+    if workspace.github is None or not change.merged:
+        return
+    found = workspace.github.approvals(change.head)
+    if found is None:
+        commit = change.head[:7]
+        yield Finding("approval", False, f"{commit} came to main without a pull request")
+        return
+    (number, people), needed = found, policy.environments[change.environment].approvals
+    names = ", ".join(sorted(people)) or "nobody"
+    message = f"#{number} was approved by {names}, needs {needed}"
+    yield Finding("approval", len(people) >= needed, message)
 
 
 def _figures(

@@ -13,8 +13,12 @@ from ..pipeline.evaluate import Scored, evaluate
 from ..pipeline.evaluation import Evaluation
 from ..pipeline.train import Candidate, input_key, read_holdout
 from .git import BRANCH, Git
+from .github import GitHub
+from .github_api import Repository
+from .github_pull_request import GitHubPullRequests
 from .history import history, live
-from .pull_request import LocalPullRequests
+from .pull_request import LocalPullRequests, PullRequests
+from .registry import Registry
 from .store import Store
 
 
@@ -24,17 +28,20 @@ class Workspace:
 
     root: Path
     state: Path  # what this machine keeps and git does not: store, pull requests, processes
+    registry: str | None = None  # the store of record, where the machine's is a copy only
 
     @classmethod
     def find(cls, start: Path) -> "Workspace":
-        """The project that `start` lies in; MODEL_STATE moves what this machine keeps.
+        """The project that `start` lies in. MODEL_STATE moves what this machine keeps, MODEL_STORE
+        names an OCI registry that keeps the models.
 
         Raises:
             InputError: No folder from here upwards holds params.yaml.
         """
         for folder in (start, *start.parents):
             if (folder / "params.yaml").is_file():
-                return cls(folder, Path(os.environ.get("MODEL_STATE") or folder / ".model"))
+                state = Path(os.environ.get("MODEL_STATE") or folder / ".model")
+                return cls(folder, state, os.environ.get("MODEL_STORE") or None)
         raise InputError(f"{start}: no params.yaml here or above; run this inside the project")
 
     @cached_property
@@ -58,10 +65,18 @@ class Workspace:
 
     @cached_property
     def store(self) -> Store:
-        return Store(self.state / "store")
+        return Store(self.state / "store", Registry(self.registry) if self.registry else None)
 
     @cached_property
-    def pull_requests(self) -> LocalPullRequests:
+    def github(self) -> GitHub | None:
+        """GitHub, where `origin` is there and a token is given."""
+        repository = Repository.of(self.git)
+        return GitHub(repository) if repository else None
+
+    @cached_property
+    def pull_requests(self) -> PullRequests:
+        if self.github:
+            return GitHubPullRequests(self.github, self.git)
         return LocalPullRequests(self.git, self.state / "pull-requests")
 
     def policy_at(self, commit: str) -> Policy:

@@ -169,13 +169,17 @@ async def _body(request: Request) -> bytes:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The entry of a service process: `python -m PACKAGE.serving.app --directory ...`."""
+    """The command `model-service`: one service process, its options also as MODEL_<OPTION>."""
     parser = argparse.ArgumentParser(description=serve.__doc__)
-    needed = {"directory": Path, "digest": str, "version": str}
+    needed = {"directory": Path, "version": str}
     more = {"host": str, "port": int, "public-port": int, "process-file": Path, "log": Path}
     for name, kind in (needed | more).items():
-        default = argparse.SUPPRESS  # that of `serve`
-        parser.add_argument(f"--{name}", type=kind, required=name in needed, default=default)
+        given = os.environ.get(f"MODEL_{name.upper().replace('-', '_')}")
+        default = given or argparse.SUPPRESS  # that of `serve`
+        parser.add_argument(
+            f"--{name}", type=kind, required=name in needed and not given, default=default
+        )
+    parser.add_argument("--digest", default=os.environ.get("MODEL_DIGEST") or None)
     try:
         serve(**vars(parser.parse_args(arguments)))
     except ModelError as error:

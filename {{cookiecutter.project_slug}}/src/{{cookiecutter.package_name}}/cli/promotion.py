@@ -1,0 +1,169 @@
+"""Verbs that propose which model runs, and check what was proposed."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .app import Environment, Json, app, emit, markdown, workspace
+
+if TYPE_CHECKING:
+    from ..release.proposal import Opened, Proposal
+    from ..release.verify import Change
+    from ..release.workspace import Workspace
+
+Where = Annotated[Environment, typer.Argument(help="The environment.")]
+Reason = Annotated[str | None, typer.Option(help="Why a person overrules an earlier decision.")]
+Output = Annotated[
+    Path | None, typer.Option(help="Write the proposal here, for `model propose`; open nothing.")
+]
+
+
+@app.command("promote")
+def promote_verb(
+    environment: Where,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A digest, or its start; default: the candidate, or what staging runs."),
+    ] = None,
+    reason: Reason = None,
+    hotfix: Annotated[bool, typer.Option("--hotfix", help="Skip soak time and freezes.")] = False,
+    issue: Annotated[int | None, typer.Option(help="The issue that asks for it.")] = None,
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Open the pull request after which an environment runs a model.
+
+    Example: model promote staging
+    """
+    from ..release.deploy import now
+    from ..release.promote import prepare
+    from .progress import working
+
+    here = workspace()
+    with working("evaluating against what runs"):
+        prepared = prepare(
+            here, environment, model=model or None, reason=reason or None, hotfix=hotfix,
+            issue=issue, now=now(),
+        )  # fmt: skip
+    _propose(here, prepared, output, as_json)
+
+
+@app.command("propose")
+def propose_verb(
+    proposal: Annotated[Path, typer.Argument(help="A file that --output wrote.")],
+    as_json: Json = False,
+) -> None:
+    """Open the pull request that another job prepared.
+
+    It loads no model: the file is data, which may have been forged.
+
+    Example: model propose proposal.json
+    """
+    from ..release.proposal import Proposal
+
+    _propose(workspace(), Proposal.read(proposal), None, as_json)
+
+
+@app.command("verify")
+def verify_verb(
+    environment: Annotated[
+        Environment | None, typer.Argument(help="Default: each that --ref changes.")
+    ] = None,
+    ref: Annotated[
+        str | None, typer.Option(help="A promotion branch; default: what main says.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Recompute what a promotion, or the record on main, claims.
+
+    Exit code 1 when a check fails.
+
+    Example: model verify production --ref promote/production/3f2a90c1d4e5
+    """
+    from ..config import ENVIRONMENTS
+    from ..release.verify import verify
+
+    here = workspace()
+    findings, lines, passed = [], [], True
+    for name in (environment,) if environment else ENVIRONMENTS:
+        change = _change(here, name, ref, bool(environment))
+        if change is None:
+            continue
+        outcome = verify(here, change)
+        passed = passed and outcome.passed
+        findings += [*outcome.checks, *outcome.rules]
+    lines = [f"{'ok    ' if f.passed else 'FAILED'} {f.name}: {f.message}" for f in findings]
+    text = "\n".join(lines) or "no record changes"
+    emit(as_json, {"passed": passed, "findings": findings}, text)
+    raise typer.Exit(0 if passed else 1)
+
+
+@app.command("rollback")
+def rollback_verb(
+    environment: Where,
+    to: Annotated[
+        str | None, typer.Option(help="An earlier model; default: the one before.")
+    ] = None,
+    reason: Annotated[
+        str, typer.Option(help="Why; it stands in the commit.")
+    ] = "Asked for by hand.",
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Open the pull request that goes back to an earlier model.
+
+    Example: model rollback production --reason "complaints since noon"
+    """
+    from ..release.rollback import prepare
+
+    here = workspace()
+    prepared = prepare(here, environment, to=to or None, reason=reason or "Asked for by hand.")
+    _propose(here, prepared, output, as_json)
+
+
+def _propose(
+    here: "Workspace", prepared: "Proposal | Opened", output: Path | None, as_json: bool
+) -> None:
+    """Open what was prepared, or write it for another job; and show it."""
+    from ..pipeline.report import summary
+    from ..release.proposal import Opened, publish
+
+    if output and not isinstance(prepared, Opened):
+        prepared.write(output)
+        emit(as_json, {"prepared": True, "branch": prepared.branch}, summary(prepared.body))
+        return
+    done = prepared if isinstance(prepared, Opened) else publish(here, prepared)
+    request = done.pull_request
+    facts = {"prepared": False, "opened": done.new, "superseded": done.superseded}
+    if as_json or output:
+        emit(as_json, facts | request.__dict__, f"already open: {request.address}")
+        return
+    markdown(summary(request.body))
+    typer.echo(f"{'opened' if done.new else 'already open'}: {request.branch}", err=True)
+    typer.echo(f"body:   {request.address}\nmerge:  {done.merge}", err=True)
+
+
+def _change(
+    here: "Workspace", environment: Environment, ref: str | None, named: bool
+) -> "Change | None":
+    """What --ref, or main, changes in an environment; None where it does not."""
+    from ..errors import InputError, RefusedError
+    from ..release.deploy import now
+    from ..release.history import history
+    from ..release.record import folder
+    from ..release.verify import Change
+
+    base = here.git.base()
+    if ref is None:
+        entries = history(here.git, base, environment)
+        if not entries and named:
+            raise RefusedError(f"{environment} has no record on main yet")
+        return Change.on_main(here.git, environment, entries[0]) if entries else None
+    head = here.git.resolve(ref)
+    if head is None:
+        raise InputError(f"no branch or commit {ref!r}")
+    change = Change.proposed(here.git, environment, head, base, now())
+    touched = here.git.changed(change.fork or base, head)
+    changes = any(name.startswith(f"{folder(environment)}/") for name in touched)
+    return change if named or changes else None

@@ -1,0 +1,58 @@
+"""A directory as one tar: the same bytes for the same content, and safe to take apart again."""
+
+import os
+import shutil
+import tarfile
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from ..errors import RefusedError
+
+MAX_BYTES = 2_000_000_000  # of an archive, and so of what it holds: it is not compressed
+MAX_FILES = 10_000
+
+
+def pack(directory: Path, stream: BinaryIO) -> None:
+    """Write a directory's files, sorted, without times and owners. Not compressed: another version
+    of a compressor would give other bytes, and a bomb could hide in it."""
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for path in sorted(directory.rglob("*"), key=lambda p: p.relative_to(directory).as_posix()):
+            if path.is_file():
+                member = tarfile.TarInfo(path.relative_to(directory).as_posix())
+                member.size = path.stat().st_size
+                with path.open("rb") as content:
+                    archive.addfile(member, content)
+
+
+def unpack(stream: BinaryIO, directory: Path, name: str) -> None:
+    """Write an archive's files below a new directory; `name` is for messages.
+
+    Raises:
+        RefusedError: It is damaged, too large, or holds anything but files that belong below.
+    """
+    left = MAX_BYTES
+    directory.mkdir(parents=True)
+    try:
+        with tarfile.open(fileobj=stream, mode="r:") as archive:
+            for number, member in enumerate(archive):
+                left -= member.size
+                if left < 0 or number >= MAX_FILES:
+                    limits = f"{MAX_BYTES:,} bytes in {MAX_FILES:,} files"
+                    raise RefusedError(f"{name}: holds more than {limits}; nothing was kept")
+                content = archive.extractfile(member) if member.isreg() else None
+                if content is None or member.issparse() or not _below(member.name):
+                    shown = ascii(member.name)[:100]
+                    raise RefusedError(f"{name}: holds {shown}, not a plain file; nothing was kept")
+                path = directory / member.name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("xb") as file:
+                    shutil.copyfileobj(content, file)
+    except (tarfile.TarError, OSError, ValueError) as error:
+        raise RefusedError(f"{name}: cannot be unpacked: {error}; nothing was kept") from None
+
+
+def _below(name: str) -> bool:
+    """Whether a member's name leads below the folder it is put in, on every system."""
+    path = PurePosixPath(name)
+    plain = path.as_posix() == name and not path.is_absolute() and ".." not in path.parts
+    return plain and name != "." and (os.sep == "/" or not set(name) & set("\\:"))

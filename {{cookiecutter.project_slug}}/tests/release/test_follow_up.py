@@ -1,0 +1,194 @@
+"""After a deployment or a drift report: what happens by itself, and what never does twice."""
+
+import datetime as dt
+
+import pytest
+
+from ..conftest import BETTER
+from ..package import config, deploy, follow_up, promote, sandbox
+from .fake_github import FakeGitHub
+from .test_promote import entries, live, to_production
+
+NOW = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
+LIMITS = config.DriftLimits()
+
+
+@pytest.fixture
+def fake() -> FakeGitHub:
+    return FakeGitHub()
+
+
+def done(world: sandbox.Sandbox, action: str, error: str | None = None) -> deploy.Deployment:
+    newest = entries(world, "production")[0]
+    assert newest.record
+    facts = (newest.record.model, newest.commit)
+    return deploy.Deployment("production", action, *facts, error=error)  # type: ignore[arg-type]
+
+
+def followed(world: sandbox.Sandbox, fake: FakeGitHub, result: deploy.Deployment) -> str:
+    return "\n".join(follow_up.record(world.here, fake.client(), result))
+
+
+def test_a_deployment_is_recorded_once(world: sandbox.Sandbox, fake: FakeGitHub) -> None:
+    assert "recorded:" in followed(world, fake, done(world, "deployed"))
+    wrote = fake.wrote()
+    assert "recorded already" in followed(world, fake, done(world, "unchanged"))
+    assert fake.wrote() == wrote == ["POST /deployments", "POST /deployments/1/statuses"]
+
+
+def test_nothing_named_is_nothing_recorded(world: sandbox.Sandbox, fake: FakeGitHub) -> None:
+    result = deploy.Deployment("production", "nothing")
+    assert "nothing to record" in followed(world, fake, result)
+    assert fake.wrote() == []
+
+
+def test_a_failed_test_opens_one_issue_and_one_revert(
+    world: sandbox.Sandbox, fake: FakeGitHub
+) -> None:
+    to_production(world, BETTER)
+    result = done(world, "failed", "production: row 3 differs")
+    for _ in range(2):
+        followed(world, fake, result)
+    (issue,) = fake.rows["/issues"]
+    assert "row 3 differs" in issue["body"]
+    assert "so that `main` says what runs" in issue["body"]
+    (revert,) = world.here.pull_requests.list("production", world.here.git.base())
+    assert revert.branch.startswith("rollback/production/")
+    assert fake.rows["/deployments/1/statuses"][0]["state"] == "failure"
+
+
+def test_a_refused_record_opens_an_issue_and_no_revert(
+    world: sandbox.Sandbox, fake: FakeGitHub
+) -> None:
+    followed(world, fake, done(world, "refused", "numbers: differ"))
+    (issue,) = fake.rows["/issues"]
+    assert "what ran before still runs" in issue["body"]
+    assert world.here.pull_requests.list("production", world.here.git.base()) == ()
+
+
+def test_the_first_model_has_nothing_to_go_back_to(
+    world: sandbox.Sandbox, fake: FakeGitHub
+) -> None:
+    followed(world, fake, done(world, "failed", "row 3 differs"))
+    assert "No revert is proposed" in fake.rows["/issues"][0]["body"]
+
+
+def test_success_closes_the_issue(world: sandbox.Sandbox, fake: FakeGitHub) -> None:
+    followed(world, fake, done(world, "refused", "numbers: differ"))
+    followed(world, fake, done(world, "deployed"))
+    assert fake.rows["/issues"][0]["state"] == "closed"
+
+
+def test_promotions_that_were_overtaken_look_so(world: sandbox.Sandbox, fake: FakeGitHub) -> None:
+    world.candidate(BETTER)
+    waiting = world.promote("staging").pull_request
+    world.candidate(BETTER | {"seed": 9})
+    other = world.promote("staging").pull_request
+    world.here.git.publish(waiting.head, waiting.branch)
+    world.merge(other.branch)
+    newest = entries(world, "staging")[0]
+    result = deploy.Deployment("staging", "deployed", live(world, "staging"), newest.commit)
+    requests = world.here.pull_requests
+    requests.open(waiting.branch, waiting.title, waiting.head, waiting.body)
+    assert f"{waiting.branch} is stale" in followed(world, fake, result)
+    (status,) = fake.rows[f"/commits/{waiting.head}/statuses"]
+    assert (status["context"], status["state"]) == ("gate", "failure")
+
+
+@pytest.fixture
+def soaking(world: sandbox.Sandbox, fake: FakeGitHub) -> str:
+    """A better model runs in staging."""
+    digest = world.candidate(BETTER)
+    world.merge(world.promote("staging").pull_request.branch)
+    fake.client().deployment("staging", entries(world, "staging")[0].commit, "success", "runs")
+    return digest
+
+
+def due(world: sandbox.Sandbox, fake: FakeGitHub, hours: float) -> list[tuple[str, str]]:
+    fake.clock = world.clock + dt.timedelta(hours=hours)
+    return list(follow_up.due(world.here, fake.client(), fake.clock))
+
+
+def test_what_has_soaked_is_offered_once_a_day(
+    world: sandbox.Sandbox, fake: FakeGitHub, soaking: str
+) -> None:
+    assert due(world, fake, 23) == []
+    assert due(world, fake, 25) == [("production", soaking)]
+    assert due(world, fake, 26) == []
+    assert due(world, fake, 24 * 5) == [("production", soaking)]
+
+
+def test_what_does_not_run_in_staging_is_not_offered(
+    world: sandbox.Sandbox, fake: FakeGitHub, soaking: str
+) -> None:
+    fake.client().deployment("staging", entries(world, "staging")[0].commit, "failure", "dead")
+    assert due(world, fake, 25) == []
+
+
+def test_what_is_open_already_is_not_offered(
+    world: sandbox.Sandbox, fake: FakeGitHub, soaking: str
+) -> None:
+    world.clock += dt.timedelta(hours=25)
+    world.promote("production")
+    assert due(world, fake, 1) == []
+
+
+def test_what_somebody_said_no_to_is_not_offered(
+    world: sandbox.Sandbox, fake: FakeGitHub, soaking: str
+) -> None:
+    world.clock += dt.timedelta(hours=25)
+    branch = world.promote("production").pull_request.branch
+    world.git("push", "--quiet", "origin", "--delete", branch)
+    assert due(world, fake, 1) == []
+
+
+def test_a_held_model_is_not_offered(world: sandbox.Sandbox, fake: FakeGitHub) -> None:
+    to_production(world, BETTER)
+    world.roll_back("production")
+    fake.client().deployment("staging", entries(world, "staging")[0].commit, "success", "runs")
+    assert due(world, fake, 48) == []
+
+
+def test_nothing_is_offered_in_a_freeze(
+    world: sandbox.Sandbox, fake: FakeGitHub, soaking: str
+) -> None:
+    policy = (world.here.root / "policy.yaml").read_text()
+    freeze = "soak_hours: 24\n    freeze: [{first: 2020-01-01, last: 2099-01-01, reason: audit}]"
+    world.commit("policy.yaml", policy.replace("soak_hours: 24", freeze))
+    assert due(world, fake, 25) == []
+
+
+def drift(fake: FakeGitHub, drifted: bool = True, severe: bool = False, **later: float) -> str:
+    now = dt.datetime.now(dt.UTC) + dt.timedelta(**later)
+    client = fake.client()
+    return follow_up.drift(client, "production", "the page", drifted, severe, LIMITS, now)
+
+
+def started(fake: FakeGitHub) -> list[dict[str, object]]:
+    return fake.rows.get("/actions/workflows/train.yml/dispatches", [])
+
+
+def test_drift_keeps_one_issue_and_closes_it(fake: FakeGitHub) -> None:
+    drift(fake)
+    drift(fake)
+    assert [row["state"] for row in fake.rows["/issues"]] == ["open"]
+    assert started(fake) == []
+    drift(fake, drifted=False)
+    assert [row["state"] for row in fake.rows["/issues"]] == ["closed"]
+
+
+def test_severe_drift_trains_once_in_a_cool_down_and_names_the_issue(fake: FakeGitHub) -> None:
+    drift(fake, severe=True)
+    assert started(fake) == [{"ref": "main", "inputs": {"issue": "1"}}]
+    at = dt.datetime.now(dt.UTC).isoformat()
+    fake.rows["/actions/workflows/train.yml/runs"] = [{"created_at": at}]
+    assert "already" in drift(fake, severe=True, days=6)
+    assert len(started(fake)) == 1
+    drift(fake, severe=True, days=8)
+    assert len(started(fake)) == 2
+
+
+def test_the_issue_stands_in_the_promotion(world: sandbox.Sandbox) -> None:
+    world.candidate(BETTER)
+    opened = promote.promote(world.here, "staging", issue=12, now=world.clock)
+    assert "**Why now:** #12." in opened.pull_request.body

@@ -1,0 +1,164 @@
+"""What is asked of GitHub twice is done once, and a GitHub that is down is no fault of ours."""
+
+import datetime as dt
+import time
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from ..package import github, github_api
+from .fake_github import FakeGitHub
+
+NOW = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeGitHub:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    return FakeGitHub()
+
+
+TWICE: list[Callable[[github.GitHub], object]] = [
+    lambda g: g.comment(1, "candidate", "text"),
+    lambda g: g.issue("drift-production", "drifted", "text"),
+    lambda g: g.status("a" * 40, "success", "verified"),
+    lambda g: g.deployment("staging", "a" * 40, "success", "runs"),
+]
+
+
+@pytest.mark.parametrize("action", TWICE)
+def test_a_second_time_changes_nothing(
+    fake: FakeGitHub, action: Callable[[github.GitHub], object]
+) -> None:
+    action(fake.client())
+    wrote = fake.wrote()
+    action(fake.client())
+    assert wrote
+    assert fake.wrote() == wrote
+
+
+def test_the_one_comment_is_changed_not_repeated(fake: FakeGitHub) -> None:
+    fake.client().comment(1, "candidate", "old")
+    fake.client().comment(1, "other", "another")
+    fake.client().comment(1, "candidate", "new")
+    texts = [row["body"] for row in fake.rows["/issues/1/comments"]]
+    assert texts == ["<!-- other -->\nanother", "<!-- candidate -->\nnew"]
+
+
+def test_an_issue_is_closed_with_a_word_and_opened_anew(fake: FakeGitHub) -> None:
+    first = fake.client().issue("drift-production", "drifted", "a")
+    fake.client().close_issue("drift-production", "gone")
+    second = fake.client().issue("drift-production", "drifted", "b")
+    assert first != second
+    assert fake.rows[f"/issues/{first}/comments"][0]["body"].endswith("gone")
+
+
+def test_a_lost_answer_makes_nothing_a_second_time(fake: FakeGitHub) -> None:
+    fake.lost_answers = 1
+    fake.client().issue("drift-production", "drifted", "text")
+    assert len(fake.rows["/issues"]) == 1
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        httpx.Response(502),
+        httpx.Response(429, headers={"retry-after": "1"}),
+        httpx.Response(403, headers={"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1"}),
+        httpx.ConnectError("refused"),
+    ],
+)
+def test_what_passes_is_waited_for(fake: FakeGitHub, failure: httpx.Response | Exception) -> None:
+    fake.failures = [failure, failure]
+    assert fake.client().get("/issues") == []
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        httpx.Response(403, json={"message": "Resource not accessible by integration"}),
+        httpx.Response(422, json={"message": "Validation Failed", "errors": [{"message": "head"}]}),
+        httpx.Response(429, headers={"retry-after": "3600"}),
+        httpx.Response(404, text="<html>"),
+    ],
+)
+def test_what_does_not_pass_is_one_line_at_once(fake: FakeGitHub, failure: httpx.Response) -> None:
+    fake.failures = [failure]
+    with pytest.raises(github_api.GitHubError, match=str(failure.status_code)) as error:
+        fake.client().get("/issues")
+    assert "\n" not in str(error.value)
+    assert len(fake.calls) == 1
+
+
+def test_a_github_that_stays_away_ends_in_one_line(fake: FakeGitHub) -> None:
+    fake.failures = [httpx.ConnectError("refused")] * github_api.ATTEMPTS
+    with pytest.raises(github_api.GitHubError, match="refused"):
+        fake.client().get("/issues")
+
+
+def test_every_page_is_read(fake: FakeGitHub) -> None:
+    fake.page = 2
+    fake.rows["/issues"] = [{"number": n, "state": "open"} for n in range(5)]
+    assert [row["number"] for row in fake.client().pages("/issues")] == [0, 1, 2, 3, 4]
+
+
+def test_nothing_there_is_none(fake: FakeGitHub) -> None:
+    fake.failures = [httpx.Response(404, json={"message": "Not Found"})]
+    assert fake.client().find("/environments/staging") is None
+
+
+def test_a_failed_deployment_is_another_state_of_the_same_one(fake: FakeGitHub) -> None:
+    client = fake.client()
+    assert client.deployment("staging", "a" * 40, "failure", "golden requests failed")
+    assert client.deployment("staging", "a" * 40, "success", "runs")
+    assert len(fake.rows["/deployments"]) == 1
+    assert client.runs("staging", "a" * 40)
+    assert not client.runs("staging", "b" * 40)
+    assert not client.runs("production", "a" * 40)
+
+
+def test_a_model_is_offered_once_a_day(fake: FakeGitHub) -> None:
+    now, day = dt.datetime.now(dt.UTC), dt.timedelta(days=1)
+    client = fake.client()
+    assert client.offer("a" * 40, "production", now, day)
+    assert not client.offer("a" * 40, "production", now + day / 2, day)
+    assert client.offer("a" * 40, "production", now + 2 * day, day)
+
+
+def pull(**changes: object) -> dict[str, object]:
+    return {
+        "number": 7, "merged_at": "2026-11-21T12:00:00Z", "base": {"ref": "main"},
+        "head": {"sha": "h"}, "user": {"login": "bot"},
+    } | changes  # fmt: skip
+
+
+def review(who: str, state: str, commit: str = "h") -> dict[str, object]:
+    return {"user": {"login": who}, "state": state, "commit_id": commit}
+
+
+@pytest.mark.parametrize(
+    ("reviews", "people"),
+    [
+        ([review("ann", "APPROVED")], {"ann"}),
+        ([review("ann", "APPROVED"), review("ann", "COMMENTED")], {"ann"}),
+        ([review("ann", "APPROVED"), review("ann", "CHANGES_REQUESTED")], set()),
+        ([review("ann", "APPROVED"), review("ann", "DISMISSED")], set()),
+        ([review("ann", "APPROVED", commit="earlier")], set()),
+        ([review("bot", "APPROVED")], set()),
+        ([], set()),
+    ],
+)
+def test_an_approval_is_somebody_elses_of_the_last_state(
+    fake: FakeGitHub, reviews: list[dict[str, object]], people: set[str]
+) -> None:
+    fake.rows = {"/commits/c/pulls": [pull()], "/pulls/7/reviews": reviews}
+    assert fake.client().approvals("c") == (7, people)
+
+
+@pytest.mark.parametrize("changes", [{"merged_at": None}, {"base": {"ref": "other"}}])
+def test_a_pull_request_that_was_not_merged_into_main_approves_nothing(
+    fake: FakeGitHub, changes: dict[str, object]
+) -> None:
+    fake.rows = {"/commits/c/pulls": [pull(**changes)]}
+    assert fake.client().approvals("c") is None
