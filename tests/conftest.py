@@ -15,6 +15,7 @@ from cookiecutter.main import cookiecutter
 ROOT = Path(__file__).parents[1]
 FOLDER = "{{cookiecutter.project_slug}}"
 TASKS = ("classification", "regression")
+PYTHON_VERSION = f"3.{min(sys.version_info[1], 14)}"  # a question's choice that runs here
 LICENSES = ("MIT", "BSD-3-Clause", "Apache-2.0", "Proprietary")
 
 # No answer of these is a default: what still reads like a default has leaked.
@@ -153,3 +154,25 @@ def project(request: pytest.FixtureRequest, baked: dict[str, BakedProject]) -> B
     """Each task's bake in turn, to be read and not changed."""
     task: str = request.param
     return baked[task]
+
+
+@pytest.fixture(scope="session")
+def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where baked projects install themselves; they have the same dependencies."""
+    return tmp_path_factory.mktemp("environment") / "venv"
+
+
+@pytest.fixture(scope="session")
+def installed(template: Path, venv: Path, tmp_path_factory: pytest.TempPathFactory) -> BakedProject:
+    """A bake with the default answers for this Python, whose dependencies `venv` holds. Its own
+    code is imported from where it lies: `venv` knows only the project that came last."""
+    folder = tmp_path_factory.mktemp("installed")
+    project = Baker(template, folder).bake(python_version=PYTHON_VERSION, github_owner="acme")
+    make(project, venv, "setup")
+    return project
+
+
+def make(project: BakedProject, venv: Path, *arguments: str, **environment: str) -> str:
+    """Run the project's own Makefile; a `make` around these tests lends it nothing."""
+    command = ("make", *arguments, f"VENV={venv}", f"PYTHON={sys.executable}")
+    return run(*command, cwd=project.path, MAKEFLAGS="", MAKELEVEL="", **environment).stdout

@@ -1,23 +1,16 @@
 """A baked project's own checks, for both tasks, in one environment that they share."""
 
 import resource
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from .conftest import TASKS, BakedProject, Baker, run
+from .conftest import PYTHON_VERSION, TASKS, BakedProject, Baker, make, run
 
 pytestmark = pytest.mark.slow
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"  # beside some checkouts
-PYTHON_VERSION = f"3.{min(sys.version_info[1], 14)}"
-
-
-@pytest.fixture(scope="module")
-def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("environment") / "venv"
 
 
 @pytest.fixture(scope="module", params=TASKS)
@@ -38,16 +31,10 @@ def project(
     return project
 
 
-def make(project: BakedProject, venv: Path, *arguments: str) -> str:
-    """Run the project's own Makefile; a `make` around these tests lends it nothing."""
-    command = ("make", *arguments, f"VENV={venv}", f"PYTHON={sys.executable}")
-    real_data = {"SHARED_DATA": str(REAL_DATA)} if REAL_DATA.is_dir() else {}
-    return run(*command, cwd=project.path, MAKEFLAGS="", MAKELEVEL="", **real_data).stdout
-
-
 def test_its_own_checks_are_green(project: BakedProject, venv: Path) -> None:
     """Lint, strict types, tests, and their coverage of at least 90 %."""
-    printed = make(project, venv, "check")
+    real_data = {"SHARED_DATA": str(REAL_DATA)} if REAL_DATA.is_dir() else {}
+    printed = make(project, venv, "check", **real_data)
 
     assert "no issues found" in printed  # mypy
     assert " passed" in printed

@@ -119,7 +119,10 @@ def test_the_answers_arrive(baked: dict[str, BakedProject]) -> None:
     assert metadata["authors"] == [{"name": "Ann Lee", "email": "ann.lee@example.org"}]
     assert metadata["requires-python"] == ">=3.13"
     assert metadata["license"] == "BSD-3-Clause"
-    assert metadata["scripts"] == {"model": "tidewater.cli.app:main"}
+    assert metadata["scripts"] == {
+        "model": "tidewater.cli.app:main",
+        "model-service": "tidewater.serving.app:main",
+    }
     assert metadata["urls"] == {"Repository": "https://github.com/pier-authority/harbour-tides"}
     assert project.read(".python-version") == "3.13\n"
     assert project.read("README.md").startswith("# Harbour Tides\n\nPredicts the water level")

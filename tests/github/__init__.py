@@ -1,0 +1,1 @@
+"""A GitHub that runs on loopback: real git, strict answers, nothing beyond this process."""

@@ -1,0 +1,227 @@
+"""A hundred promotions, merges, rollbacks and deployments at once, some of them killed.
+
+Runs in a baked project's environment. `test_race.py` makes the plan, and starts this beside the
+GitHub stand-in: `python race.py PACKAGE URL REPOSITORY JOB-TOKEN PERSON-TOKEN PLAN`.
+
+Each action is a process of its own on a fresh clone, as a job is; a deployment works on the host's
+own state, as an agent does. Git, GitHub's API, the store, records, verification, supervision, the
+server with its lock and its listeners are the real ones. Figures are computed once, and the service
+answers without a model: neither is what races.
+"""
+
+import datetime as dt
+import importlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+PACKAGE, URL, REPOSITORY, TOKEN, PERSON, PLAN = sys.argv[1:]
+AT_ONCE, MODELS = 4, 6
+STUB = Path(__file__).with_name("race_service.py")
+os.environ.update(GITHUB_TOKEN=TOKEN, GITHUB_SERVER_URL=URL, GITHUB_API_URL=f"{URL}/api/v3")
+Plan = list[tuple[str, str, float | None]]
+
+
+def load(name: str) -> Any:
+    return importlib.import_module(f"{PACKAGE}.{name}")
+
+
+deploy, promote, rollback = (load(f"release.{name}") for name in ("deploy", "promote", "rollback"))
+verify, supervisor, package = (load(f"release.{n}") for n in ("verify", "supervisor", "package"))
+workspace, history, record = (load(f"release.{n}") for n in ("workspace", "history", "record"))
+errors, train, golden = load("errors"), load("pipeline.train"), load("serving.golden")
+Workspace: Any = workspace.Workspace
+
+
+class World:
+    """One repository on the stand-in, and one machine that serves it."""
+
+    def __init__(self, name: str, root: Path) -> None:
+        self.name, self.root = name, root
+        self.remote = f"{URL}/{name}.git"
+        self.state, self.store = root / "state", root / "store"
+        self.agent = self.clone("agent")
+        self.ran = root / "ran"
+        self.person = httpx.Client(
+            base_url=f"{URL}/api/v3/repos/{name}",
+            headers={"Authorization": f"Bearer {PERSON}"},
+            timeout=60,
+        )
+
+    def clone(self, name: str) -> Path:
+        place = self.root / name
+        subprocess.run(["git", "clone", "-q", self.remote, str(place)], check=True)
+        return place
+
+    def here(self, place: Path) -> Any:
+        """A workspace on one clone. All share the store, as jobs share a registry."""
+        return Workspace(place, self.state)
+
+    def models(self) -> list[str]:
+        return sorted(path.stem for path in (self.state / "store" / "candidates").glob("*.json"))
+
+
+def prepare(world: World) -> None:
+    """Candidates whose bytes differ; their figures are one real evaluation's."""
+    here = world.here(world.agent)
+    train.train(here.params, here.root, here.candidate)
+    first = package.package(here)
+    found = here.store.fetch(first.model)
+    for number in range(MODELS):
+        copy = world.root / f"model-{number}"
+        shutil.copytree(found, copy)
+        (copy / "number.json").write_text(str(number))
+        digest = here.store.put(copy)
+        key = record.short(digest).ljust(64, "0")
+        here.store.save(first.model_copy(update={"model": digest, "key": f"sha256:{key}"}))
+    alone, compared = (
+        verify.evaluate_stored(
+            here, first.model, champion, first.data, first.source.commit, here.policy
+        )
+        for champion in (None, first.model)
+    )
+
+    def known(_: Any, model: str, champion: str | None, *__: Any) -> Any:
+        figures, scored = compared if champion else alone
+        named = {"candidate": model, "champion": champion}
+        return figures.model_copy(update=named), scored
+
+    for module in (promote, verify):
+        module.evaluate_stored = known
+    load("pipeline.plots").write = lambda *_: []
+    golden.check = lambda *_: []
+    real = subprocess.Popen
+
+    class Small(real):  # type: ignore[valid-type,misc]
+        def __init__(self, command: Any, *rest: Any, **named: Any) -> None:
+            if f"{PACKAGE}.serving.app" in command:
+                command = [sys.executable, str(STUB), PACKAGE, str(world.ran), *command[3:]]
+            super().__init__(command, *rest, **named)
+
+    supervisor.subprocess.Popen = Small
+
+
+def act(world: World, kind: str, environment: str, chance: random.Random, number: int) -> None:
+    """One action, as a job would take it; a refusal is an answer."""
+    try:
+        if kind == "deploy":
+            deploy.attempt(world.here(world.agent), environment, revert=False)
+            return
+        here = world.here(world.clone(f"job-{number}"))
+        if kind == "promote":
+            digest = f"sha256:{chance.choice(world.models())}"
+            model = digest if environment == "staging" else None
+            reason = chance.choice([None, "we looked again"])
+            promote.promote(
+                here, environment, model=model, reason=reason, now=dt.datetime.now(dt.UTC)
+            )
+        else:
+            rollback.rollback(here, environment, reason="a bad day")
+    except errors.ModelError as error:
+        print(f"  {number:>3} {kind} {environment}: {str(error).splitlines()[0][:110]}")
+
+
+def merge(world: World, chance: random.Random) -> None:
+    """Ann approves and merges an open pull request; GitHub may say no."""
+    open_ones = world.person.get("/pulls", params={"state": "open"}).json()
+    if not open_ones:
+        return
+    number = chance.choice(open_ones)["number"]
+    world.person.post(f"/pulls/{number}/reviews", json={"event": "APPROVE"})
+    if chance.random() < 0.9:
+        world.person.put(f"/pulls/{number}/merge", json={})
+    else:
+        world.person.patch(f"/pulls/{number}", json={"state": "closed"})
+
+
+def race(world: World, plan: Plan, seed: int) -> int:
+    """Take every action, some at once, killing those with a time to live; how many were killed."""
+    chance = random.Random(seed)  # noqa: S311 - a plan, not a secret
+    going: dict[int, float] = {}
+    killed = 0
+    for number, (kind, environment, lifetime) in enumerate(plan):
+        if kind == "merge":
+            merge(world, chance)
+            continue
+        child = os.fork()
+        if child == 0:
+            os.setsid()
+            try:
+                act(world, kind, environment, random.Random(seed + number), number)  # noqa: S311
+            finally:
+                os._exit(0)
+        going[child] = time.monotonic() + lifetime if lifetime is not None else float("inf")
+        while len(going) >= AT_ONCE or (number == len(plan) - 1 and going):
+            killed += reap(going)
+            time.sleep(0.01)
+    while going:
+        killed += reap(going)
+        time.sleep(0.01)
+    return killed
+
+
+def reap(going: dict[int, float]) -> int:
+    """Forget who ended, kill whose time is up."""
+    killed = 0
+    for child, deadline in list(going.items()):
+        if os.waitpid(child, os.WNOHANG)[0]:
+            del going[child]
+        elif time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            del going[child]
+            killed += 1
+    return killed
+
+
+def check(world: World) -> dict[str, Any]:
+    """After two undisturbed deployments main and the world agree, and nothing else ever ran."""
+    facts: dict[str, Any] = {}
+    here = world.here(world.agent)
+    base = here.git.base()
+    merged: set[str] = set()
+    for environment in ("staging", "production"):
+        entries = history.history(here.git, base, environment)
+        merged |= {entry.record.model for entry in entries if entry.record}
+    for environment in ("staging", "production"):
+        for _ in range(2):
+            outcome = deploy.attempt(world.here(world.agent), environment, revert=False)
+        processes = supervisor.Processes(world.state / "environments" / environment)
+        live = history.live(history.history(here.git, base, environment))
+        public = [p.digest for p in processes.running() if p.public_port()]
+        assert public == ([live.model] if live else []), (environment, outcome, public, live)
+        assert len(processes.running()) == len(public), "a process was forgotten"
+        facts[environment] = record.short(live.model if live else None)
+    ran = set(world.ran.read_text().split()) if world.ran.exists() else set()
+    assert ran <= merged, f"ran without a merge: {ran - merged}"
+    facts["ran"], facts["merged"] = len(ran), len(merged)
+    return facts
+
+
+def main() -> None:
+    given = json.loads(Path(PLAN).read_text())
+    with tempfile.TemporaryDirectory(prefix="race-") as directory:
+        world = World(REPOSITORY, Path(directory))
+        prepare(world)
+        started = time.monotonic()
+        try:
+            killed = race(world, given["plan"], given["seed"])
+            facts = check(world)
+        finally:
+            for environment in ("staging", "production"):
+                deploy.stop(world.here(world.agent), environment)
+        seconds = round(time.monotonic() - started, 1)
+        print(json.dumps(facts | {"actions": len(given["plan"]), "killed": killed, "s": seconds}))
+
+
+main()

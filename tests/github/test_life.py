@@ -1,0 +1,376 @@
+"""The life of a generated repository on GitHub: its workflows executed by act, against the strict
+stand-in, a real registry and a real Docker engine. The tests are one story, told in order.
+
+Assertions are on what came out: commits and branches, pull requests, statuses, issues, deployments,
+digests in the registry, the model that answers. Not on what a log says.
+"""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from ..conftest import PYTHON_VERSION, Baker
+from .engines import base_image, docker_engine, docker_registry, missing
+from .life import NAME, SIMPLE, WORSE, Life, by_workflow, times
+from .standin import GitHub
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(missing()), reason=missing() or "all engines are here"),
+]
+DAILY, SIX_HOURLY, WEEKLY = "29 5 * * *", "43 */6 * * *", "17 3 * * 1"
+
+
+@pytest.fixture(scope="module")
+def life(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+    """A baked repository, not pushed yet. Its models soak for no time, its ports are any; of its
+    tests only the quick ones are left: `test_baked_project.py` runs them all."""
+    root = tmp_path_factory.mktemp("life")
+    project = Baker(template, root).bake(
+        python_version=PYTHON_VERSION, github_owner="acme", license="MIT"
+    )
+    policy = yaml.safe_load(project.read("policy.yaml"))
+    policy["environments"]["production"] |= {"soak_hours": 0, "port": 0}
+    policy["environments"]["staging"]["port"] = 0
+    (project.path / "policy.yaml").write_text(yaml.safe_dump(policy, sort_keys=False))
+    for name in ("cli", "monitoring", "pipeline", "release", "serving"):
+        shutil.rmtree(project.path / "tests" / name)
+    settings = project.read("pyproject.toml").replace("fail_under = 90", "fail_under = 0")
+    (project.path / "pyproject.toml").write_text(settings)
+    with (
+        docker_registry(root) as registry,
+        docker_engine(root) as engine,
+        base_image(engine) as base,
+        GitHub(root / "github", registry=registry) as github,
+    ):
+        variables = {"BASE_IMAGE": base, "DEPLOY_RUNNER": "ubuntu-latest"}
+        told = Life(github, project.path, root, variables, {"DOCKER_HOST": engine})
+        try:
+            yield told
+        finally:
+            told.end()
+            print(times(told.runs))
+            shutil.rmtree(root / "runs", ignore_errors=True)
+
+
+def test_the_first_push_is_green_and_proposes_a_model(life: Life) -> None:
+    life.set_up()
+    runs = by_workflow(life.push({**life.files, **life.params(SIMPLE)}, "Start"))
+    assert {name: run.conclusion for name, run in runs.items()} == {
+        "ci": "success", "train": "success", "promote": "success"
+    }, "\n".join(run.log for run in runs.values())  # fmt: skip
+    (pull,) = life.pulls("promote/staging/")
+    assert pull["body"].startswith("## ✅ Approve to run")
+    assert "This is the first model here" in pull["body"]
+    assert "UNATTESTED" in pull["body"]
+    assert life.statuses(pull["head"]["sha"]) == {"gate": "success"}
+
+
+def test_the_record_names_artefacts_that_are_in_the_registry(life: Life) -> None:
+    (pull,) = life.pulls("promote/staging/")
+    record = yaml.safe_load(life.show("deploy/staging/model.yaml", pull["head"]["sha"]) or b"")
+    tags = httpx.get(f"http://{life.github.registry}/v2/{NAME}/tags/list", headers=_read(life))
+    digest = record["model"].removeprefix("sha256:")
+    found = set(tags.json()["tags"])
+    assert {f"candidate-{digest}", f"dir-{digest}"} <= found
+    assert any(tag.startswith(f"image-{digest[:12]}-") for tag in found)
+    image = record["image"].rpartition("@")[2]
+    answer = httpx.head(
+        f"http://{life.github.registry}/v2/{NAME}/manifests/{image}",
+        headers=_read(life) | {"Accept": "application/vnd.docker.distribution.manifest.v2+json"},
+    )
+    assert answer.status_code == 200
+    assert answer.headers["docker-content-digest"] == image
+
+
+def _read(life: Life) -> dict[str, str]:
+    token = life.github.job_token(life.repository, {"packages": "read"}, "test")
+    return {"Authorization": f"Bearer {token}"}
+
+
+def test_a_promotion_waits_for_a_person(life: Life) -> None:
+    (pull,) = life.pulls("promote/staging/")
+    assert life.merge(pull["number"]).status_code == 405
+    assert life.running("staging") is None
+
+
+def test_merging_runs_it_in_staging_and_offers_it_to_production(life: Life) -> None:
+    (pull,) = life.pulls("promote/staging/")
+    runs = by_workflow(life.accept(pull["number"]))
+    assert {name: run.conclusion for name, run in runs.items()} == {
+        "ci": "success", "deploy": "success", "promote": "success"
+    }, "\n".join(run.log for run in runs.values())  # fmt: skip
+    record = life.record("staging")
+    assert record
+    assert life.running("staging") == record["model"]
+    assert life.deployments("staging") == ["success"]
+    (offered,) = life.pulls("promote/production/")
+    assert offered["head"]["ref"].endswith(record["model"][7:19])
+
+
+def test_production_runs_the_same_bytes(life: Life) -> None:
+    (pull,) = life.pulls("promote/production/")
+    runs = by_workflow(life.accept(pull["number"]))
+    assert runs["deploy"].conclusion == "success", runs["deploy"].log
+    record, before = life.record("production"), life.record("staging")
+    assert record
+    assert before
+    assert life.running("production") == record["model"] == before["model"]
+    assert record["image"] == before["image"]
+
+
+def test_a_change_of_documents_trains_nothing_and_proposes_nothing(life: Life) -> None:
+    pulls = life.api.get("/pulls", params={"state": "all", "per_page": 100}).json()
+    runs = by_workflow(life.push({"docs/note.md": "A note.\n"}))
+    assert set(runs) == {"ci", "train"}
+    assert {run.conclusion for run in runs.values()} == {"success"}
+    assert "inputs unchanged" in runs["train"].summary
+    assert runs["train"].jobs["package"].result == "skipped"
+    assert life.api.get("/pulls", params={"state": "all", "per_page": 100}).json() == pulls
+
+
+def test_every_schedule_finds_nothing_to_do(life: Life) -> None:
+    before = (life.running("staging"), life.running("production"), life.branches())
+    runs = [*life.tick(SIX_HOURLY), *life.tick(WEEKLY), *life.tick(DAILY)]
+    assert {run.conclusion for run in runs} <= {"success", "skipped"}
+    assert (life.running("staging"), life.running("production"), life.branches()) == before
+    assert life.deployments("production") == ["success"]
+
+
+def test_a_worse_model_cannot_be_merged(life: Life) -> None:
+    pull, runs = life.propose(life.params(WORSE), "worse")
+    ci = by_workflow(runs)["ci"]
+    assert {name: job.result for name, job in ci.jobs.items() if job.result != "success"} == {
+        "model": "failure", "gate": "failure"
+    }, ci.log  # fmt: skip
+    (comment,) = life.comments(pull["number"])
+    assert "🛑 Do not promote" in comment["body"]
+    life.approve(pull["number"])
+    assert life.merge(pull["number"]).status_code == 405
+    life.github.commit(life.repository, life.params(WORSE, seed=8), branch="worse", by=life.ben)
+    life.wait()
+    assert len(life.comments(pull["number"])) == 1  # changed, not repeated
+    life.close(pull["number"])
+
+
+def test_a_better_model_is_compared_with_what_runs(life: Life) -> None:
+    params = {"params.yaml": life.files["params.yaml"]}
+    pull, started = life.propose(params, "better")
+    ci = by_workflow(started)["ci"]
+    assert ci.conclusion == "success", ci.log
+    (comment,) = life.comments(pull["number"])
+    assert "✅ Ready to promote" in comment["body"]
+    assert "→" in comment["body"]
+    runs = by_workflow(life.accept(pull["number"]))
+    assert runs["promote"].conclusion == "success", runs["promote"].log
+    (opened,) = life.pulls("promote/staging/")
+    assert "What got worse" in opened["body"]
+
+
+def test_what_was_tampered_with_is_red_and_not_deployed(life: Life) -> None:
+    """A second file, edited figures, a tag for a digest: each pushed to the promotion's branch."""
+    (pull,) = life.pulls("promote/staging/")
+    branch, head = pull["head"]["ref"], pull["head"]["sha"]
+    record = (life.show("deploy/staging/model.yaml", head) or b"").decode()
+    figures = (life.show("deploy/staging/evaluation.json", head) or b"").decode()
+    for name, content, words in (
+        ("src/evil.py", "print('hello')\n", "one folder"),
+        ("deploy/staging/evaluation.json", figures.replace("0.99", "0.999"), "evaluation"),
+        ("deploy/staging/model.yaml", re.sub(r"(?m)^model: .*", "model: latest", record), "record"),
+    ):
+        life.github.commit(life.repository, {name: content}, branch=branch, by=life.ben)
+        ci = by_workflow(life.wait())["ci"]
+        assert ci.jobs["records"].result == "failure", ci.log
+        assert f"FAILED {words}" in ci.jobs["records"].summary
+        assert ci.jobs["gate"].result == "failure"
+        life.approve(pull["number"])
+        assert life.merge(pull["number"]).status_code == 405
+        life.github.commit(
+            life.repository,
+            {name: life.show(name, head)},
+            branch=branch,
+            by=life.ben,
+        )
+        life.wait()
+
+
+def test_closing_is_a_decision_that_only_a_reason_overrules(life: Life) -> None:
+    (pull,) = life.pulls("promote/staging/")
+    digest = life.show("deploy/staging/model.yaml", pull["head"]["sha"]) or b""
+    model = yaml.safe_load(digest)["model"]
+    life.close(pull["number"])
+    runs = by_workflow(life.dispatch("promote.yml", environment="staging", model=model))
+    assert runs["promote"].jobs["verify"].result == "failure"
+    assert life.pulls("promote/staging/") == []
+    runs = by_workflow(
+        life.dispatch("promote.yml", environment="staging", model=model, reason="we looked again")
+    )
+    assert runs["promote"].conclusion == "success", runs["promote"].log
+    (opened,) = life.pulls("promote/staging/")
+    assert "we looked again" in opened["body"]
+
+
+def test_the_better_model_reaches_production(life: Life) -> None:
+    """Staging and production, each after its own approval; its predecessor is held from now on."""
+    before = life.record("production")
+    assert before
+    (pull,) = life.pulls("promote/staging/")
+    life.accept(pull["number"])
+    (pull,) = life.pulls("promote/production/")
+    runs = by_workflow(life.accept(pull["number"]))
+    assert runs["deploy"].conclusion == "success", runs["deploy"].log
+    now = life.record("production")
+    assert now
+    assert now["model"] != before["model"]
+    assert now["replaces"]["model"] == before["model"]
+    assert life.running("production") == now["model"]
+
+
+def test_a_rollback_by_dispatch_needs_a_merge_and_nothing_else(life: Life) -> None:
+    now = life.record("production")
+    assert now
+    runs = by_workflow(
+        life.dispatch(
+            "promote.yml", environment="production", intent="rollback", reason="complaints"
+        )
+    )
+    assert runs["promote"].conclusion == "success", runs["promote"].log
+    (pull,) = life.pulls("rollback/production/")
+    assert "complaints" in pull["body"]
+    life.accept(pull["number"])
+    back = life.record("production")
+    assert back
+    assert back["model"] == now["replaces"]["model"] == life.running("production")
+
+
+def test_what_was_rolled_back_is_held(life: Life) -> None:
+    """Staging still runs it, and every schedule leaves it alone."""
+    life.tick(SIX_HOURLY)
+    assert life.pulls("promote/production/") == []
+    runs = by_workflow(life.dispatch("promote.yml", environment="production"))
+    assert runs["promote"].jobs["verify"].result == "failure"
+    assert life.pulls("promote/production/") == []
+
+
+def test_a_revert_made_by_hand_is_a_rollback_too(life: Life) -> None:
+    """*Revert* on the rollback: the held model comes back because a person said so."""
+    held = life.record("staging")
+    assert held
+    merge = life.repository.branch("main")
+    assert merge
+    files = {
+        name: life.show(f"deploy/production/{name}", f"{merge}^1")
+        for name in ("model.yaml", "evaluation.json", "report.md")
+    }
+    pull, runs = life.propose({f"deploy/production/{n}": c for n, c in files.items()}, "revert-1")
+    assert by_workflow(runs)["ci"].conclusion == "success", by_workflow(runs)["ci"].log
+    life.accept(pull["number"])
+    assert life.running("production") == held["model"]
+
+
+def test_a_push_around_the_pull_request_is_not_deployed(life: Life) -> None:
+    """An administrator may push to main; the deployment asks who approved."""
+    before = life.running("production")
+    record = (life.show("deploy/production/model.yaml") or b"").decode()
+    runs = by_workflow(
+        life.push({"deploy/production/model.yaml": record + "# by hand\n"}, "By hand")
+    )
+    assert runs["deploy"].jobs["deploy (production)"].result == "failure"
+    assert runs["deploy"].jobs["deploy (staging)"].result == "success"
+    assert life.running("production") == before
+    (issue,) = life.issues("deployment-production")
+    assert "came to main without a pull request" in issue["body"]
+    life.push({"deploy/production/model.yaml": record}, "Back")
+    assert life.issues("deployment-production") == []
+
+
+def test_a_model_that_answers_wrong_is_not_switched_to(life: Life) -> None:
+    """Code on main that changes what a model answers is caught by the golden requests."""
+    path = "src/my_model/features.py"
+    source = life.files[path].decode()
+    before = life.running("staging")
+    life.push({**life.params(None, seed=77), path: source})
+    (pull,) = life.pulls("promote/staging/")
+    broken = f"{source}\n\nright = numbers\nnumbers = lambda *a: right(*a) + 1\n"
+    life.github.commit(life.repository, {path: broken}, branch="main", by=life.ann)
+    life.github.events.clear()
+    runs = by_workflow(life.accept(pull["number"]))
+    assert runs["deploy"].jobs["deploy (staging)"].result == "failure"
+    assert life.running("staging") == before
+    (issue,) = life.issues("deployment-staging")
+    assert life.deployments("staging")[0] == "failure"
+    (revert,) = life.pulls("rollback/staging/")
+    assert revert["html_url"] in issue["body"]
+    life.github.commit(life.repository, {path: source}, branch="main", by=life.ann)
+    life.accept(revert["number"])
+    assert life.issues("deployment-staging") == []
+
+
+def test_a_fork_gets_a_summary_and_no_token_to_write(life: Life) -> None:
+    life.github.user("eve", "none")
+    fork = life.github.fork(NAME, "eve")
+    life.github.commit(fork, {"docs/eve.md": "Hello.\n"}, branch="docs")
+    pull = life.open("docs", head="eve:docs")
+    ci = by_workflow(life.wait())["ci"]
+    assert ci.conclusion == "success", ci.log
+    assert ci.jobs["comment"].result == "skipped"
+    assert "Ready to promote" in ci.jobs["model"].summary
+    assert life.comments(pull["number"]) == []
+    life.close(pull["number"])
+
+
+def test_a_hotfix_by_dispatch_needs_a_reason(life: Life) -> None:
+    given = {"environment": "production", "intent": "hotfix"}
+    runs = by_workflow(life.dispatch("promote.yml", **given))
+    assert runs["promote"].jobs["verify"].result == "failure"
+    assert runs["promote"].jobs["propose"].result == "skipped"
+
+
+def test_drift_keeps_one_issue_and_trains_when_it_is_severe(life: Life) -> None:
+    model = life.record("production")
+    assert model
+    log = life.state / "given.jsonl"
+    life.actions.variables["PREDICTION_LOG"] = str(log)
+    life.predictions(log, model["model"], moved=0)
+    life.tick(DAILY)
+    assert life.issues("drift-production") == []
+    life.predictions(log, model["model"], moved=3)
+    runs = by_workflow([*life.tick(DAILY), *life.tick(DAILY)])
+    (issue,) = life.issues("drift-production")
+    assert "Drift:" in issue["body"]
+    assert "train" in runs
+    trained = [r for r in life.runs if r.workflow.endswith("train.yml")]
+    assert [r.event.payload.get("inputs") for r in trained][-1] == {"issue": str(issue["number"])}
+    assert [r.event.name for r in trained].count("workflow_dispatch") == 1  # it cools down
+    life.predictions(log, model["model"], moved=0)
+    life.tick(DAILY)
+    assert life.issues("drift-production") == []
+
+
+def test_each_job_uses_every_permission_that_it_has(life: Life) -> None:
+    """Over the whole story: what a job may and never did, it should not be allowed."""
+    used: dict[str, set[tuple[str, str]]] = {}
+    for call in life.github.calls:
+        if call.permission and call.status < 400:
+            used.setdefault(call.who, set()).add(call.permission)
+    spare = {
+        f"{job}: {name}: {level}"
+        for job, granted in life.granted().items()
+        for name, level in granted.items()
+        if (name, level) not in used.get(job, set())
+        and not (level == "read" and (name, "write") in used.get(job, set()))
+    }
+    assert spare <= SIGNING, spare
+
+
+# Used where TRUST is attested; the sandbox has no Sigstore to sign with.
+SIGNING = {"package: id-token: write", "package: attestations: write"}
+
+
+def test_github_was_asked_nothing_that_it_does_not_know(life: Life) -> None:
+    assert life.github.unknown == []

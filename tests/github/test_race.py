@@ -1,0 +1,81 @@
+"""In whatever order people, jobs and agents come, and whoever of them is killed: main decides."""
+
+import json
+import os
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from ..conftest import BakedProject, run
+from .standin import GitHub
+
+pytestmark = pytest.mark.slow
+ACTIONS, ROUNDS = (
+    int(os.environ.get("RACE_ACTIONS", "100")),
+    int(os.environ.get("RACE_ROUNDS", "1")),
+)
+KINDS = ["promote", "promote", "deploy", "deploy", "merge", "merge", "rollback"]
+LIFETIMES = st.one_of(st.none(), st.none(), st.none(), st.floats(0.0, 2.5))  # until kill -9
+PLANS = st.lists(
+    st.tuples(st.sampled_from(KINDS), st.sampled_from(["staging", "production"]), LIFETIMES),
+    min_size=ACTIONS,
+    max_size=ACTIONS,
+)
+
+
+@settings(
+    max_examples=ROUNDS,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(plan=PLANS, seed=st.integers(0, 2**32 - 1))
+def test_main_and_the_world_agree_after_a_hundred_actions(
+    plan: list[tuple[str, str, float | None]],
+    seed: int,
+    installed: BakedProject,
+    venv: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    root = tmp_path_factory.mktemp("race")
+    policy = yaml.safe_load(installed.read("policy.yaml"))
+    for rules in policy["environments"].values():
+        rules.pop("port", None)
+    policy["environments"]["production"]["soak_hours"] = 0
+    with GitHub(root / "github") as github:
+        repository = github.create_repository("acme/my-model")
+        files: dict[str, str | bytes | None] = {
+            name: (installed.path / name).read_bytes()
+            for name in installed.files()
+            if not name.startswith((".git/", ".venv"))
+        }
+        files["policy.yaml"] = yaml.safe_dump(policy, sort_keys=False)
+        github.commit(repository, files)
+        person = github.user("ann", "admin")
+        answer = httpx.put(
+            f"{github.api_url}/repos/acme/my-model/actions/permissions/workflow",
+            json={"can_approve_pull_request_reviews": True},
+            headers={"Authorization": f"Bearer {person}"},
+        )
+        assert answer.status_code == 204, answer.text
+        job = github.job_token(
+            repository,
+            {"contents": "write", "pull-requests": "write", "statuses": "write"},
+            "race",
+        )
+        (root / "plan.json").write_text(json.dumps({"plan": plan, "seed": seed}))
+        script = Path(__file__).with_name("race.py")
+        printed = run(
+            str(venv / "bin" / "python"), str(script), "my_model", github.url, "acme/my-model", job,
+            person, str(root / "plan.json"), cwd=installed.path,
+            PYTHONPATH=str(installed.path / "src"),
+        ).stdout  # fmt: skip
+        print(printed)
+        assert github.unknown == []
+    facts = json.loads(printed.splitlines()[-1])
+    assert facts["actions"] == ACTIONS
