@@ -4,13 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from cookiecutter.exceptions import FailedHookException
 from cookiecutter.main import cookiecutter
+
+from .github.engines import base_image, docker_engine, docker_registry, missing
 
 ROOT = Path(__file__).parents[1]
 FOLDER = "{{cookiecutter.project_slug}}"
@@ -170,6 +172,32 @@ def installed(template: Path, venv: Path, tmp_path_factory: pytest.TempPathFacto
     project = Baker(template, folder).bake(python_version=PYTHON_VERSION, github_owner="acme")
     make(project, venv, "setup")
     return project
+
+
+@dataclass(frozen=True)
+class Engines:
+    """What containers need on this machine, while the tests run."""
+
+    registry: str
+    docker_host: str
+    base_image: str
+
+    def environment(self) -> dict[str, str]:
+        return {"DOCKER_HOST": self.docker_host, "BASE_IMAGE": self.base_image}
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    """A registry and a Docker engine, for all tests: what one has built, the next one need not."""
+    if reason := missing():
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("engines")
+    with (
+        docker_registry(folder) as registry,
+        docker_engine(folder) as host,
+        base_image(host) as base,
+    ):
+        yield Engines(registry, host, base)
 
 
 def make(project: BakedProject, venv: Path, *arguments: str, **environment: str) -> str:

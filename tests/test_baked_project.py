@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import PYTHON_VERSION, TASKS, BakedProject, Baker, make, run
+from .github.engines import missing
 
 pytestmark = pytest.mark.slow
 
@@ -31,10 +32,15 @@ def project(
     return project
 
 
-def test_its_own_checks_are_green(project: BakedProject, venv: Path) -> None:
-    """Lint, strict types, tests, and their coverage of at least 90 %."""
-    real_data = {"SHARED_DATA": str(REAL_DATA)} if REAL_DATA.is_dir() else {}
-    printed = make(project, venv, "check", **real_data)
+def test_its_own_checks_are_green(
+    project: BakedProject, venv: Path, request: pytest.FixtureRequest
+) -> None:
+    """Lint, strict types, tests, and their coverage of at least 90 %. Where there is Docker, those
+    of the container image too; on a machine without, they skip and the coverage holds as well."""
+    given = {"SHARED_DATA": str(REAL_DATA)} if REAL_DATA.is_dir() else {}
+    if not missing() and "[classification]" in request.node.name:
+        given |= request.getfixturevalue("engines").environment()
+    printed = make(project, venv, "check", **given)
 
     assert "no issues found" in printed  # mypy
     assert " passed" in printed

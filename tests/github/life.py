@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 
 class Life:
-    """One repository, its runner, and Ann, who administers it."""
+    """One repository, its runner, Ann, who administers it, and Ben, who develops."""
 
     def __init__(
         self,
@@ -51,12 +51,16 @@ class Life:
             seconds=600,
             environment=environment,
         )
-        self.api = httpx.Client(
-            base_url=f"{github.api_url}/repos/{NAME}",
-            headers={"Authorization": f"Bearer {self.ann}"},
-            timeout=60,
+        self.api, self.api_of_ben = (
+            httpx.Client(
+                base_url=f"{github.api_url}/repos/{NAME}",
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=60,
+            )
+            for token in (self.ann, self.ben)
         )
         self.runs: list[Run] = []
+        self.first = ""  # the first record of production
 
     # What people do.
 
@@ -84,7 +88,7 @@ class Life:
 
     def open(self, branch: str, head: str = "") -> Row:
         content = {"title": f"Merge {branch}", "head": head or branch, "base": "main", "body": ""}
-        answer = self.api.post("/pulls", json=content)
+        answer = self.api_of_ben.post("/pulls", json=content)
         assert answer.status_code == 201, answer.text
         pull: Row = answer.json()
         return pull

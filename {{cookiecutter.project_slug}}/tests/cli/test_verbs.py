@@ -216,9 +216,11 @@ def test_deploy_and_monitor(run: Run, inside: sandbox.Sandbox) -> None:
         code, out, _ = run("deploy", "production")
         assert code == 0, out
         assert "is live at http://127.0.0.1:" in out
-        code, _, err = run("monitor", "production")
-        assert code == 2  # nobody asked it anything yet
-        assert "predictions.jsonl" in err
+        code, out, _ = run("monitor", "production")
+        assert (code, "0 of 100 rows" in out) == (0, True)  # nobody asked it anything yet
+        code, _, err = run("monitor", "production", "--log", "none/{environment}.jsonl")
+        assert code == 2
+        assert "none/production.jsonl: cannot be read" in err
     finally:
         assert run("deploy", "--down")[0] == 0
 

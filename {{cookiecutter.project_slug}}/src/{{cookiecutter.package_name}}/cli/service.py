@@ -74,8 +74,12 @@ def monitor_verb(
     record = live(history(here.git, here.git.base(), environment))
     if record is None:
         raise RefusedError(f"{environment} runs nothing yet: there is nothing to compare with")
-    path = Path(log.replace("{environment}", environment)) if log else None
-    rows = read(path or prediction_log(here, environment), record.model)
+    path = prediction_log(here, environment)
+    if log is None and not path.exists():
+        path = Path(os.devnull)  # nobody has asked yet
+    elif log is not None:
+        path = Path(log.replace("{environment}", environment))
+    rows = read(path, record.model)
     model = here.store.fetch(record.model)
     report = monitor(model, rows, here.policy.drift, record.model)
     text = render(report)
