@@ -195,6 +195,10 @@ class Actions:
             if next_one.group in waiting:
                 going.append(waiting.pop(next_one.group))
 
+    def forget(self) -> None:
+        """Start nothing for what has happened so far."""
+        self._delivered = len(self.github.events)
+
     def _new(self) -> Iterator[_Started]:
         """The runs of the events that nobody has delivered yet."""
         while self._delivered < len(self.github.events):

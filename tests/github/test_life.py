@@ -127,6 +127,14 @@ def test_a_change_of_documents_trains_nothing_and_proposes_nothing(life: Life) -
     assert life.api.get("/pulls", params={"state": "all", "per_page": 100}).json() == pulls
 
 
+def test_training_by_force_gives_the_same_model_and_proposes_nothing(life: Life) -> None:
+    runs = by_workflow(life.dispatch("train.yml", force="true", issue="1"))
+    assert {run.conclusion for run in runs.values()} == {"success"}, runs["promote"].log
+    assert runs["train"].jobs["train"].outputs["trained"] == "true"
+    assert runs["promote"].jobs["propose"].result == "skipped"
+    assert life.pulls("promote/") == []
+
+
 def test_every_schedule_finds_nothing_to_do(life: Life) -> None:
     before = (life.running("staging"), life.running("production"), life.branches())
     runs = [*life.tick(SIX_HOURLY), *life.tick(WEEKLY), *life.tick(DAILY)]
@@ -287,7 +295,7 @@ def test_a_model_that_answers_wrong_is_not_switched_to(life: Life) -> None:
     broken = source.replace("self.model.scores(batch.frame)", "1 - self.model.scores(batch.frame)")
     assert broken != source
     life.github.commit(life.repository, {path: broken}, branch="main", by=life.ann)
-    life.github.events.clear()
+    life.actions.forget()
     runs = by_workflow(life.accept(pull["number"]))
     assert runs["deploy"].jobs["deploy (staging)"].result == "failure"
     assert life.running("staging") == before

@@ -211,6 +211,30 @@ def test_promote_verify_status_history(run: Run, inside: sandbox.Sandbox) -> Non
     assert all(len(line) <= 100 for line in out.splitlines())
 
 
+def test_a_proposal_is_prepared_here_and_opened_there(run: Run, inside: sandbox.Sandbox) -> None:
+    inside.candidate(BETTER)
+    assert json.loads(run("promote", "staging", "--output", "p.json", "--json")[1])["prepared"]
+    opened = json.loads(run("propose", "p.json", "--json")[1])
+    assert opened["opened"]
+    again = json.loads(run("promote", "staging", "--output", "q.json", "--json")[1])
+    assert (again["prepared"], again["opened"]) == (False, False)
+    inside.merge(opened["branch"])
+    code, out, _ = run("promote", "staging", "--output", "q.json")
+    assert (code, "runs" in out, Path("q.json").exists()) == (0, True, False)
+    assert run("promote", "staging")[0] == 1  # to a person that is a refusal
+
+
+def test_plain_facts_are_step_outputs(
+    run: Run, inside: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "outputs"))
+    inside.candidate(BETTER)
+    run("train")
+    lines = (tmp_path / "outputs").read_text().splitlines()
+    assert "trained=false" in lines
+    assert any(line.startswith("model=sha256:") for line in lines)
+
+
 def test_deploy_and_monitor(run: Run, inside: sandbox.Sandbox) -> None:
     try:
         code, out, _ = run("deploy", "production")

@@ -37,16 +37,22 @@ def promote_verb(
     Example: model promote staging
     """
     from ..release.deploy import now
-    from ..release.promote import prepare
+    from ..release.promote import RunsAlreadyError, prepare
     from .progress import working
 
     here = workspace()
-    with working("evaluating against what runs"):
-        prepared = prepare(
-            here, environment, model=model or None, reason=reason or None, hotfix=hotfix,
-            issue=issue, now=now(),
-        )  # fmt: skip
-    _propose(here, prepared, output, as_json)
+    try:
+        with working("evaluating against what runs"):
+            prepared = prepare(
+                here, environment, model=model or None, reason=reason or None, hotfix=hotfix,
+                issue=issue, now=now(),
+            )  # fmt: skip
+    except RunsAlreadyError as done:
+        if output is None:
+            raise
+        emit(as_json, {"prepared": False}, str(done))  # a job that runs twice has done its work
+    else:
+        _propose(here, prepared, output, as_json)
 
 
 @app.command("propose")

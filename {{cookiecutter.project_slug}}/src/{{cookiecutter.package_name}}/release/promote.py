@@ -16,6 +16,10 @@ from .verify import Change, evaluate_stored, verify
 from .workspace import Workspace
 
 
+class RunsAlreadyError(RefusedError):
+    """Main names this model: what was asked for is done."""
+
+
 def promote(
     workspace: Workspace,
     environment: Environment,
@@ -62,7 +66,7 @@ def prepare(
     candidate = _choose(workspace, base, environment, policy, model)
     digest = candidate.model
     if current is not None and current.model == digest:
-        raise RefusedError(f"{environment} runs {short(digest)} already; nothing to promote")
+        raise RunsAlreadyError(f"{environment} runs {short(digest)} already; nothing to promote")
     branch = f"promote/{environment}/{short(digest)}"
     if digest not in {e.record.model for e in entries if e.record} and not reason:
         _refuse_again(workspace, branch, base)
