@@ -184,28 +184,42 @@ def reap(going: dict[int, float]) -> int:
     return killed
 
 
-def check(world: World) -> dict[str, Any]:
-    """After two undisturbed deployments main and the world agree, and nothing else ever ran."""
-    facts: dict[str, Any] = {}
+def agree(world: World, environment: str) -> str | None:
+    """Deploy until main and the world agree. Where main names what may not run (staging moved while
+    a promotion to production was open, say), a person reverts it first; the digest that runs."""
+    outcome = deploy.attempt(world.here(world.agent), environment, revert=False)
+    if outcome.action == "refused":
+        here = world.here(world.clone(f"revert-{environment}"))
+        opened = rollback.rollback(here, environment, reason="it was refused").pull_request
+        number = opened.address.rpartition("/")[2]
+        world.person.post(f"/pulls/{number}/reviews", json={"event": "APPROVE"})
+        world.person.put(f"/pulls/{number}/merge", json={}).raise_for_status()
+    for _ in range(2):
+        outcome = deploy.attempt(world.here(world.agent), environment, revert=False)
+    assert outcome.error is None, outcome
     here = world.here(world.agent)
-    base = here.git.base()
+    live = history.live(history.history(here.git, here.git.base(), environment))
+    running = supervisor.Processes(world.state / "environments" / environment).running()
+    public = [process.digest for process in running if process.public_port()]
+    assert public == ([live.model] if live else []), (environment, outcome, public, live)
+    assert len(running) == len(public), "a process was forgotten"
+    return live.model if live else None
+
+
+def check(world: World) -> dict[str, Any]:
+    """Main and the world agree, and nothing ever ran that was not merged there."""
+    facts: dict[str, Any] = {
+        environment: record.short(agree(world, environment))
+        for environment in ("staging", "production")
+    }
+    here = world.here(world.agent)
     merged: set[str] = set()
     for environment in ("staging", "production"):
-        entries = history.history(here.git, base, environment)
+        entries = history.history(here.git, here.git.base(), environment)
         merged |= {entry.record.model for entry in entries if entry.record}
-    for environment in ("staging", "production"):
-        for _ in range(2):
-            outcome = deploy.attempt(world.here(world.agent), environment, revert=False)
-        processes = supervisor.Processes(world.state / "environments" / environment)
-        live = history.live(history.history(here.git, base, environment))
-        public = [p.digest for p in processes.running() if p.public_port()]
-        assert public == ([live.model] if live else []), (environment, outcome, public, live)
-        assert len(processes.running()) == len(public), "a process was forgotten"
-        facts[environment] = record.short(live.model if live else None)
     ran = set(world.ran.read_text().split()) if world.ran.exists() else set()
     assert ran <= merged, f"ran without a merge: {ran - merged}"
-    facts["ran"], facts["merged"] = len(ran), len(merged)
-    return facts
+    return facts | {"ran": len(ran), "merged": len(merged)}
 
 
 def main() -> None:

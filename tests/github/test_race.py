@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 from pathlib import Path
 
 import httpx
@@ -19,12 +20,21 @@ ACTIONS, ROUNDS = (
     int(os.environ.get("RACE_ROUNDS", "1")),
 )
 KINDS = ["promote", "promote", "deploy", "deploy", "merge", "merge", "rollback"]
-LIFETIMES = st.one_of(st.none(), st.none(), st.none(), st.floats(0.0, 2.5))  # until kill -9
-PLANS = st.lists(
-    st.tuples(st.sampled_from(KINDS), st.sampled_from(["staging", "production"]), LIFETIMES),
-    min_size=ACTIONS,
-    max_size=ACTIONS,
-)
+Plan = list[tuple[str, str, float | None]]
+
+
+def planned(seed: int) -> Plan:
+    """What happens, where, and for a quarter of it the seconds until kill -9. From a seed, because
+    the first example of hypothesis is the simplest: for a list a hundred times the same."""
+    chance = random.Random(seed)  # noqa: S311 - a plan, not a secret
+    return [
+        (
+            chance.choice(KINDS),
+            chance.choice(["staging", "production"]),
+            chance.choice([None, None, None, chance.uniform(0, 2.5)]),
+        )
+        for _ in range(ACTIONS)
+    ]
 
 
 @settings(
@@ -34,9 +44,8 @@ PLANS = st.lists(
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-@given(plan=PLANS, seed=st.integers(0, 2**32 - 1))
+@given(seed=st.integers(0, 2**32 - 1))
 def test_main_and_the_world_agree_after_a_hundred_actions(
-    plan: list[tuple[str, str, float | None]],
     seed: int,
     installed: BakedProject,
     venv: Path,
@@ -68,7 +77,7 @@ def test_main_and_the_world_agree_after_a_hundred_actions(
             {"contents": "write", "pull-requests": "write", "statuses": "write"},
             "race",
         )
-        (root / "plan.json").write_text(json.dumps({"plan": plan, "seed": seed}))
+        (root / "plan.json").write_text(json.dumps({"plan": planned(seed), "seed": seed}))
         script = Path(__file__).with_name("race.py")
         printed = run(
             str(venv / "bin" / "python"), str(script), "my_model", github.url, "acme/my-model", job,
@@ -79,3 +88,5 @@ def test_main_and_the_world_agree_after_a_hundred_actions(
         assert github.unknown == []
     facts = json.loads(printed.splitlines()[-1])
     assert facts["actions"] == ACTIONS
+    assert facts["killed"] > 0, "nothing was at stake"
+    assert facts["ran"] > 1, "nothing was at stake"

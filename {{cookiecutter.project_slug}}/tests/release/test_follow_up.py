@@ -95,6 +95,21 @@ def test_promotions_that_were_overtaken_look_so(world: sandbox.Sandbox, fake: Fa
     assert (status["context"], status["state"]) == ("gate", "failure")
 
 
+def test_production_does_not_wait_for_what_staging_left(
+    world: sandbox.Sandbox, fake: FakeGitHub
+) -> None:
+    world.candidate(BETTER)
+    world.merge(world.promote("staging").pull_request.branch)
+    world.clock += dt.timedelta(hours=25)
+    waiting = world.promote("production").pull_request
+    assert "stale" not in followed(world, fake, done(world, "unchanged"))
+    world.candidate(BETTER | {"seed": 9})
+    world.merge(world.promote("staging").pull_request.branch)
+    assert f"{waiting.branch} is stale" in followed(world, fake, done(world, "unchanged"))
+    (status,) = fake.rows[f"/commits/{waiting.head}/statuses"]
+    assert status["description"] == "stale: staging moved; promote again"
+
+
 @pytest.fixture
 def soaking(world: sandbox.Sandbox, fake: FakeGitHub) -> str:
     """A better model runs in staging."""

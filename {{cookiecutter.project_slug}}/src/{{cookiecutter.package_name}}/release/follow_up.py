@@ -6,7 +6,7 @@ These jobs may write and load no model: results of other jobs are data to them.
 import datetime as dt
 from collections.abc import Iterator
 
-from ..config import DriftLimits, Environment
+from ..config import DriftLimits
 from ..errors import ModelError
 from .deploy import Deployment
 from .github import GitHub
@@ -41,7 +41,7 @@ def record(workspace: Workspace, github: GitHub, done: Deployment) -> Iterator[s
         body = f"`main` names {short(done.model)} since {commit[:7]}, and it was {done.action}:\n\n"
         number = github.issue(label, title, f"{body}```text\n{done.error}\n```\n\n{plan}\n")
         yield f"{place}: failed, see #{number}"
-    yield from _mark_stale(workspace, github, place)
+    yield from _mark_stale(workspace, github)
 
 
 def _revert(workspace: Workspace, done: Deployment) -> str:
@@ -53,18 +53,25 @@ def _revert(workspace: Workspace, done: Deployment) -> str:
     return f"Merge {opened.pull_request.address}, so that `main` says what runs."
 
 
-def _mark_stale(workspace: Workspace, github: GitHub, environment: Environment) -> Iterator[str]:
-    """Open promotions that were compared with what ran before must not look mergeable."""
+def _mark_stale(workspace: Workspace, github: GitHub) -> Iterator[str]:
+    """Open promotions that main has overtaken must not look mergeable: compared with what ran
+    before, or waiting for production with what staging does not run any more."""
     git = workspace.git
     base = git.base()
-    entries = history(git, base, environment)
-    for request in workspace.pull_requests.list(environment, base):
-        content = git.show(request.head, record_path(environment))
-        if content is None or not request.branch.startswith("promote/"):
-            continue
-        proposed = Record.read(content, request.branch)
-        if entries and proposed.replaces.commit != entries[0].commit:
-            github.status(request.head, "failure", f"stale: {environment} moved; promote again")
+    for environment, rules in workspace.policy_at(base).environments.items():
+        entries = history(git, base, environment)
+        before = live(history(git, base, rules.needs)) if rules.needs else None
+        for request in workspace.pull_requests.list(environment, base):
+            content = git.show(request.head, record_path(environment))
+            if content is None or not request.branch.startswith("promote/"):
+                continue
+            proposed = Record.read(content, request.branch)
+            compared = proposed.replaces.commit == (entries[0].commit if entries else None)
+            taken = rules.needs is None or (before is not None and before.model == proposed.model)
+            if compared and (taken or proposed.intent == "hotfix"):
+                continue
+            moved = rules.needs if compared else environment
+            github.status(request.head, "failure", f"stale: {moved} moved; promote again")
             yield f"{environment}: {request.branch} is stale"
 
 
