@@ -3,8 +3,10 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import httpx
 import yaml
 
+from .act import tool
 from .actions import Actions, Run
 from .repository import Repository
 from .standin import GitHub
@@ -241,3 +244,22 @@ def times(runs: list[Run]) -> str:
         f" {run.conclusion}"
         for run in runs
     )
+
+
+def compiled_cache(folder: Path) -> Path:
+    """uv's cache, by hard links, with bytecode in it: what a job installs need not be compiled by
+    its first import."""
+    asked = [tool("uv"), "cache", "dir"]
+    cache = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=30).stdout
+
+    def link(source: str, target: str) -> None:
+        try:
+            os.link(source, target)
+        except OSError:  # another file system
+            shutil.copy2(source, target)
+
+    copy = folder / "uv-cache"
+    shutil.copytree(cache.strip(), copy, copy_function=link, symlinks=True)
+    command = [sys.executable, "-m", "compileall", "-q", "-j", "0", str(copy / "archive-v0")]
+    subprocess.run(command, capture_output=True, check=False, timeout=600)  # not all are Python 3
+    return copy

@@ -327,7 +327,7 @@ def table(random: np.random.Generator, rows: int) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("training_rows", "reports"), [(455, 25), pytest.param(20_000, 500, marks=pytest.mark.slow)]
+    ("training_rows", "reports"), [(455, 25), pytest.param(20_000, 200, marks=pytest.mark.slow)]
 )
 def test_without_drift_at_most_one_report_of_a_hundred_says_drift(
     training_rows: int, reports: int

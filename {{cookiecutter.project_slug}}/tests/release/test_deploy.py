@@ -177,9 +177,8 @@ def test_an_environment_without_a_record_is_left_alone(deployed: sandbox.Sandbox
 @pytest.mark.parametrize(
     ("where", "when"),
     [
-        ("verify", "before"), ("verify", "after"), ("start", "before"), ("start", "after"),
-        ("check", "before"), ("check", "after"), ("take_over", "before"), ("take_over", "after"),
-        ("stop", "before"), ("stop", "after"),
+        ("verify", "before"), ("start", "before"), ("check", "before"), ("take_over", "before"),
+        ("stop", "before"), ("stop", "after"),  # after one step is before the next
     ],
 )  # fmt: skip
 def test_a_deployment_killed_anywhere_is_finished_by_the_next(
