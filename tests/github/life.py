@@ -42,7 +42,7 @@ class Life:
         self.files = {
             path.relative_to(project).as_posix(): path.read_bytes()
             for path in sorted(project.rglob("*"))
-            if path.is_file()
+            if path.is_file() and "__pycache__" not in path.parts
         }
         self.repository: Repository = github.create_repository(NAME)
         self.ann, self.ben = github.user("ann", "admin"), github.user("ben", "write")
