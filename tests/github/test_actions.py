@@ -17,6 +17,8 @@ from .results import worst
 from .standin import GitHub
 from .workflows import WorkflowError
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = pinned("actions/checkout")
 UPLOAD = pinned("actions/upload-artifact")
 DOWNLOAD = pinned("actions/download-artifact")
