@@ -250,7 +250,12 @@ EVENTS = {"APPROVE": "APPROVED", "REQUEST_CHANGES": "CHANGES_REQUESTED", "COMMEN
 def _review(call: Request, pull: Pull, review: Json) -> Json:
     user = views.user(call.github, review["user"])
     page = f"{call.repository.page}/pull/{pull.number}"
-    return review | {"user": user, "html_url": f"{page}#pullrequestreview-{review['id']}"}
+    ours = call.github.collaborator(review["user"], call.repository)
+    return review | {
+        "user": user,
+        "author_association": "COLLABORATOR" if ours else "NONE",
+        "html_url": f"{page}#pullrequestreview-{review['id']}",
+    }
 
 
 @route("GET pulls/{number}/reviews", "pull-requests: read")

@@ -193,8 +193,7 @@ def test_what_was_tampered_with_is_red_and_not_deployed(life: Life) -> None:
 
 def test_closing_is_a_decision_that_only_a_reason_overrules(life: Life) -> None:
     (pull,) = life.pulls("promote/staging/")
-    digest = life.show("deploy/staging/model.yaml", pull["head"]["sha"]) or b""
-    model = yaml.safe_load(digest)["model"]
+    model = pull["head"]["ref"].removeprefix("promote/staging/")  # its record was tampered with
     life.close(pull["number"])
     runs = by_workflow(life.dispatch("promote.yml", environment="staging", model=model))
     assert runs["promote"].jobs["verify"].result == "failure"

@@ -7,7 +7,7 @@ import pytest
 from ..conftest import BETTER
 from ..package import config, deploy, follow_up, promote, sandbox
 from .fake_github import FakeGitHub
-from .test_promote import entries, live, to_production
+from .test_promote import entries, to_production
 
 NOW = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
 LIMITS = config.DriftLimits()
@@ -73,10 +73,21 @@ def test_the_first_model_has_nothing_to_go_back_to(
     assert "No revert is proposed" in fake.rows["/issues"][0]["body"]
 
 
+def test_an_error_cannot_end_the_block_that_shows_it(
+    world: sandbox.Sandbox, fake: FakeGitHub
+) -> None:
+    followed(world, fake, done(world, "refused", "```\n## Approved"))
+    assert fake.rows["/issues"][0]["body"].count("```") == 2
+
+
 def test_success_closes_the_issue(world: sandbox.Sandbox, fake: FakeGitHub) -> None:
     followed(world, fake, done(world, "refused", "numbers: differ"))
     followed(world, fake, done(world, "deployed"))
     assert fake.rows["/issues"][0]["state"] == "closed"
+
+
+def stale(world: sandbox.Sandbox, fake: FakeGitHub) -> str:
+    return "\n".join(follow_up.mark_stale(world.here, fake.client()))
 
 
 def test_promotions_that_were_overtaken_look_so(world: sandbox.Sandbox, fake: FakeGitHub) -> None:
@@ -84,13 +95,10 @@ def test_promotions_that_were_overtaken_look_so(world: sandbox.Sandbox, fake: Fa
     waiting = world.promote("staging").pull_request
     world.candidate(BETTER | {"seed": 9})
     other = world.promote("staging").pull_request
-    world.here.git.publish(waiting.head, waiting.branch)
+    world.here.pull_requests.open(waiting.branch, waiting.title, waiting.head, waiting.body)
+    assert stale(world, fake) == ""
     world.merge(other.branch)
-    newest = entries(world, "staging")[0]
-    result = deploy.Deployment("staging", "deployed", live(world, "staging"), newest.commit)
-    requests = world.here.pull_requests
-    requests.open(waiting.branch, waiting.title, waiting.head, waiting.body)
-    assert f"{waiting.branch} is stale" in followed(world, fake, result)
+    assert f"{waiting.branch} is stale" in stale(world, fake)
     (status,) = fake.rows[f"/commits/{waiting.head}/statuses"]
     assert (status["context"], status["state"]) == ("gate", "failure")
 
@@ -102,12 +110,23 @@ def test_production_does_not_wait_for_what_staging_left(
     world.merge(world.promote("staging").pull_request.branch)
     world.clock += dt.timedelta(hours=25)
     waiting = world.promote("production").pull_request
-    assert "stale" not in followed(world, fake, done(world, "unchanged"))
+    assert stale(world, fake) == ""
     world.candidate(BETTER | {"seed": 9})
     world.merge(world.promote("staging").pull_request.branch)
-    assert f"{waiting.branch} is stale" in followed(world, fake, done(world, "unchanged"))
+    assert f"{waiting.branch} is stale" in stale(world, fake)
     (status,) = fake.rows[f"/commits/{waiting.head}/statuses"]
     assert status["description"] == "stale: staging moved; promote again"
+
+
+def test_a_promotion_that_somebody_broke_stops_nothing(
+    world: sandbox.Sandbox, fake: FakeGitHub
+) -> None:
+    world.candidate(BETTER)
+    opened = world.promote("staging").pull_request
+    files = {"model.yaml": b"model: latest\n"}
+    broken = world.here.git.commit_folder(opened.head, "deploy/staging", files, "Break it")
+    world.here.pull_requests.open(opened.branch, opened.title, broken, opened.body)
+    assert stale(world, fake) == ""
 
 
 @pytest.fixture

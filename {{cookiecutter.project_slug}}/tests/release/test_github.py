@@ -133,8 +133,14 @@ def pull(**changes: object) -> dict[str, object]:
     } | changes  # fmt: skip
 
 
-def review(who: str, state: str, commit: str = "h") -> dict[str, object]:
-    return {"user": {"login": who}, "state": state, "commit_id": commit}
+def review(who: str, state: str, commit: str = "h", **changes: object) -> dict[str, object]:
+    return {
+        "user": {"login": who, "type": "User"}, "state": state, "commit_id": commit,
+        "author_association": "COLLABORATOR",
+    } | changes  # fmt: skip
+
+
+BOT = {"login": "github-actions[bot]", "type": "Bot"}
 
 
 @pytest.mark.parametrize(
@@ -146,6 +152,10 @@ def review(who: str, state: str, commit: str = "h") -> dict[str, object]:
         ([review("ann", "APPROVED"), review("ann", "DISMISSED")], set()),
         ([review("ann", "APPROVED", commit="earlier")], set()),
         ([review("bot", "APPROVED")], set()),
+        ([review("x", "APPROVED", user=BOT)], set()),
+        ([review("x", "APPROVED", user=None)], set()),
+        ([review("eve", "APPROVED", author_association="NONE")], set()),
+        ([review("eve", "APPROVED", author_association="CONTRIBUTOR")], set()),
         ([], set()),
     ],
 )

@@ -80,6 +80,8 @@ def record(
             raise InputError(f"{path}: is no deployment's result: {error}") from None
         for line in follow_up.record(here, _github(here), done):
             typer.echo(line)
+    for line in follow_up.mark_stale(here, _github(here)):
+        typer.echo(line)
 
 
 @github.command("advance")

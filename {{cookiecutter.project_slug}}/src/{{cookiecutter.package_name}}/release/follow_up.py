@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Iterator
 
 from ..config import DriftLimits
-from ..errors import ModelError
+from ..errors import InputError, ModelError
 from .deploy import Deployment
 from .github import GitHub
 from .history import history, live, live_since
@@ -39,9 +39,9 @@ def record(workspace: Workspace, github: GitHub, done: Deployment) -> Iterator[s
         )  # fmt: skip
         title = f"{place}: {short(done.model)} does not run"
         body = f"`main` names {short(done.model)} since {commit[:7]}, and it was {done.action}:\n\n"
-        number = github.issue(label, title, f"{body}```text\n{done.error}\n```\n\n{plan}\n")
+        error = done.error.replace("```", "`` `")  # it quotes files, and must not end the block
+        number = github.issue(label, title, f"{body}```text\n{error}\n```\n\n{plan}\n")
         yield f"{place}: failed, see #{number}"
-    yield from _mark_stale(workspace, github)
 
 
 def _revert(workspace: Workspace, done: Deployment) -> str:
@@ -53,7 +53,7 @@ def _revert(workspace: Workspace, done: Deployment) -> str:
     return f"Merge {opened.pull_request.address}, so that `main` says what runs."
 
 
-def _mark_stale(workspace: Workspace, github: GitHub) -> Iterator[str]:
+def mark_stale(workspace: Workspace, github: GitHub) -> Iterator[str]:
     """Open promotions that main has overtaken must not look mergeable: compared with what ran
     before, or waiting for production with what staging does not run any more."""
     git = workspace.git
@@ -65,7 +65,10 @@ def _mark_stale(workspace: Workspace, github: GitHub) -> Iterator[str]:
             content = git.show(request.head, record_path(environment))
             if content is None or not request.branch.startswith("promote/"):
                 continue
-            proposed = Record.read(content, request.branch)
+            try:
+                proposed = Record.read(content, request.branch)
+            except InputError:
+                continue  # somebody edited it: `ci` says so, and no status of ours is on that head
             compared = proposed.replaces.commit == (entries[0].commit if entries else None)
             taken = rules.needs is None or (before is not None and before.model == proposed.model)
             if compared and (taken or proposed.intent == "hotfix"):

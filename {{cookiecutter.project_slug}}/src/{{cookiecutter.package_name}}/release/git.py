@@ -113,7 +113,7 @@ class Git:
         with tempfile.TemporaryDirectory() as directory:
             index = Path(directory) / "index"
             self.run("read-tree", base, index=index)
-            self.run("rm", "-r", "-q", "--cached", "--ignore-unmatch", "--", folder, index=index)
+            self.run("rm", "-rfq", "--cached", "--ignore-unmatch", "--", folder, index=index)
             for name, content in sorted(files.items()):
                 blob = self.run("hash-object", "-w", "--stdin", stdin=content)
                 entry = f"100644,{blob},{folder}/{name}"

@@ -10,6 +10,7 @@ from .github_api import Client, Json, run_address
 
 STATUS = "gate"  # the check that the ruleset requires
 State = Literal["success", "failure", "pending", "error"]
+PEOPLE = ("OWNER", "MEMBER", "COLLABORATOR")
 
 
 class GitHub(Client):
@@ -115,14 +116,24 @@ class GitHub(Client):
         self.request("POST", f"/actions/workflows/{workflow}/dispatches", json=content)
 
     def approvals(self, commit: str) -> tuple[int, set[str]] | None:
-        """The merged pull request that brought a commit to main; who approved its last state."""
+        """The merged pull request that brought a commit to main; who approved its last state.
+
+        People of the repository, and not its author. Anybody may approve on a public repository,
+        and a workflow of any branch may, as github-actions.
+        """
         for pull in self.pages(f"/commits/{commit}/pulls"):
             if pull["merged_at"] and pull["base"]["ref"] == BRANCH:
                 last: dict[str, str] = {}
                 for review in self.pages(f"/pulls/{pull['number']}/reviews"):
-                    if review["state"] in {"APPROVED", "CHANGES_REQUESTED", "DISMISSED"}:
+                    counts = review["state"] in {"APPROVED", "CHANGES_REQUESTED", "DISMISSED"}
+                    if counts and _is_person_of_ours(review):
                         fresh = review["commit_id"] == pull["head"]["sha"]
                         last[review["user"]["login"]] = review["state"] if fresh else "STALE"
                 people = {name for name, state in last.items() if state == "APPROVED"}
-                return pull["number"], people - {pull["user"]["login"]}
+                return pull["number"], people - {(pull["user"] or {}).get("login")}
         return None
+
+
+def _is_person_of_ours(review: Json) -> bool:
+    user = review["user"] or {}  # nobody, where the account was deleted
+    return user.get("type") == "User" and review.get("author_association") in PEOPLE
