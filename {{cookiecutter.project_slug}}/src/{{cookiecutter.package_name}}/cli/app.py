@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..errors import ModelError
+from .progress import watched
 
 if TYPE_CHECKING:
     from ..release.workspace import Workspace
@@ -55,7 +56,7 @@ def _set_outputs(path: Path, facts: Any) -> None:
 
 def markdown(text: str) -> None:
     """Print a report: rendered on a terminal, as it is elsewhere."""
-    if not sys.stdout.isatty() or os.environ.get("CI"):
+    if not watched(sys.stdout):
         typer.echo(text)
         return
     from rich.console import Console

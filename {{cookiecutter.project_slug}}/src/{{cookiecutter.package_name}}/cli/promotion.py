@@ -91,7 +91,7 @@ def verify_verb(
     from ..release.verify import verify
 
     here = workspace()
-    findings, lines, passed = [], [], True
+    findings, passed = [], True
     for name in (environment,) if environment else ENVIRONMENTS:
         change = _change(here, name, ref, bool(environment))
         if change is None:

@@ -1,13 +1,13 @@
 """Tables for people: aligned text that fits 80 columns, with colour where there is a terminal."""
 
 import io
-import os
 import sys
 from collections.abc import Iterable, Sequence
 
 from ..pipeline.evaluation import Evaluation
 from ..pipeline.gate import got_worse, interval
 from ..pipeline.report import LABELS
+from .progress import watched
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -21,7 +21,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     for row in rows:
         result.add_row(*row)
     stream = io.StringIO()
-    terminal = sys.stdout.isatty() and not os.environ.get("CI")
+    terminal = watched(sys.stdout)
     Console(file=stream, width=None if terminal else 100, force_terminal=terminal).print(result)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 
