@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -443,3 +444,33 @@ def test_github_s_own_language_service_finds_nothing(
 
     found = json.loads(done.stdout)
     assert [entry for entry in found if entry["message"] not in UNKNOWN_TO_IT] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "is_code"),
+    [
+        (".python-version", True), (".dockerignore", True), ("Dockerfile", True),
+        ("src/new.py", True), ("schemas/record.schema.json", True), ("new.toml", True),
+        (".github/workflows/ci.yml", True), ("tests/new/data.csv", True),
+        ("params.yaml", False), ("policy.yaml", False), ("README.md", False), ("CODEOWNERS", False),
+        ("docs/serving/picture.png", False), ("deploy/staging/model.yaml", False),
+    ],
+)  # fmt: skip
+def test_checks_are_skipped_only_for_what_they_do_not_look_at(
+    project: BakedProject, tmp_path: Path, name: str, is_code: bool
+) -> None:
+    """The step of `ci` itself, in a real repository in which one file changed."""
+    ci = yaml.safe_load(project.read(".github/workflows/ci.yml"))
+    (step,) = (step for step in ci["jobs"]["test"]["steps"] if step.get("id") == "code")
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+    run("git", "init", "--quiet", cwd=tmp_path)
+    run("git", *identity, "commit", "--quiet", "--allow-empty", "--message", "One", cwd=tmp_path)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("changed\n")
+    run("git", "add", "--all", cwd=tmp_path)
+    run("git", *identity, "commit", "--quiet", "--message", "Two", cwd=tmp_path)
+    output = tmp_path / "output"
+    variables = {"BASE": "HEAD~1", "CODE": ci["env"]["CODE"], "GITHUB_OUTPUT": str(output)}
+    command = ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"])
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, **variables}, check=True, timeout=30)
+    assert output.exists() == is_code

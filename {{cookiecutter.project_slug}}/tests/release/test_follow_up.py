@@ -1,11 +1,13 @@
 """After a deployment or a drift report: what happens by itself, and what never does twice."""
 
 import datetime as dt
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from ..conftest import BETTER
-from ..package import config, deploy, follow_up, promote, sandbox
+from ..package import cli_github, config, deploy, follow_up, promote, sandbox
 from .fake_github import FakeGitHub
 from .test_promote import entries, to_production
 
@@ -101,6 +103,23 @@ def test_promotions_that_were_overtaken_look_so(world: sandbox.Sandbox, fake: Fa
     assert f"{waiting.branch} is stale" in stale(world, fake)
     (status,) = fake.rows[f"/commits/{waiting.head}/statuses"]
     assert (status["context"], status["state"]) == ("gate", "failure")
+
+
+def test_the_verb_that_records_marks_what_was_overtaken(
+    world: sandbox.Sandbox, fake: FakeGitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.candidate(BETTER)
+    waiting = world.promote("staging").pull_request
+    world.candidate(BETTER | {"seed": 9})
+    other = world.promote("staging").pull_request
+    world.here.pull_requests.open(waiting.branch, waiting.title, waiting.head, waiting.body)
+    world.merge(other.branch)
+    result = tmp_path / "deployment.json"
+    result.write_bytes(msgspec.json.encode(done(world, "unchanged")))
+    monkeypatch.setattr(cli_github, "workspace", lambda: world.here)
+    monkeypatch.setattr(cli_github, "_github", lambda _: fake.client())
+    cli_github.record([result])
+    assert [s["state"] for s in fake.rows[f"/commits/{waiting.head}/statuses"]] == ["failure"]
 
 
 def test_production_does_not_wait_for_what_staging_left(
