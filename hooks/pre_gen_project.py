@@ -8,7 +8,6 @@ import sys
 import unicodedata
 
 ANSWERS: dict[str, str] = json.loads(r"""{{ cookiecutter | tojson }}""")
-
 WORD = "[A-Za-z0-9]+"
 TEXT = (r"\S(.*\S)?", "starts or ends with a space")
 NAME = "is not made of lower-case letters, digits and single"
@@ -27,10 +26,11 @@ JOINERS = "\u200c\u200d\u200e\u200f"  # unseen, but part of Persian, Hebrew and 
 WINDOWS = re.compile("con|prn|aux|nul|(com|lpt)[0-9]")  # names of its devices
 PYTHON = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), *sys.stdlib_module_names}
 NEEDED = (
-    " check_jsonschema httptools httpx hypothesis markdown_it markdown_it_py matplotlib msgspec"
-    " mypy numpy pandas pandas_stubs pandera pil pillow pyarrow pydantic pytest pytest_cov"
-    " pytest_xdist pyyaml rich ruff scikit_learn scipy sklearn skops src starlette tests typer"
-    " types_pyyaml uvicorn uvloop xdist yaml zizmor "
+    " arro3 arro3_core arro3_io check_jsonschema docker google httptools httpx hypothesis"
+    " markdown_it markdown_it_py matplotlib msgspec mypy numpy onnx onnxruntime pandas"
+    " pandas_stubs pandera pil pillow prometheus_client protobuf pyarrow pydantic pytest"
+    " pytest_cov pytest_xdist pyyaml rich ruff schemathesis scikit_learn scipy skl2onnx sklearn"
+    " requests skops src tests typer types_pyyaml uvicorn uvloop xdist yaml zizmor "
 )
 
 

@@ -283,12 +283,12 @@ def test_a_push_around_the_pull_request_is_not_deployed(life: Life) -> None:
 
 def test_a_model_that_answers_wrong_is_not_switched_to(life: Life) -> None:
     """Code on main that changes what a model answers is caught by the golden requests."""
-    path = "src/my_model/serving/app.py"
+    path = "src/my_model/serving/batcher.py"
     source = life.files[path].decode()
     before = life.running("staging")
     life.push(life.params(None, seed=77))
     (pull,) = life.pulls("promote/staging/")
-    broken = source.replace("self.model.scores(batch.frame)", "1 - self.model.scores(batch.frame)")
+    broken = source.replace("[runtime.scores(batches[0])]", "[1 - runtime.scores(batches[0])]")
     assert broken != source
     life.github.commit(life.repository, {path: broken}, branch="main", by=life.ann)
     life.actions.forget()

@@ -1,5 +1,7 @@
 """Typed columns: one meaning for a value, wherever it comes from."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -56,3 +58,28 @@ def test_a_missing_column_is_named() -> None:
 
 def test_true_is_not_one() -> None:
     assert features.category_texts([1, True, 1.0, np.True_]).tolist() == ["1", "True", "1", "True"]
+
+
+KINDS = ("float64", "float32", "int64", "Int64", "bool", "boolean", "string", "str", "category")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_typed_column_has_the_text_of_its_values(kind: Any) -> None:
+    values = [1, 0, 1] if kind not in ("string", "str", "category") else ["1.0", "b", "1.0"]
+    series = pd.Series(pd.array(values, dtype=kind))
+    alone = [features.category_text(value) for value in series.tolist()]
+    assert features.category_texts(series).tolist() == alone
+    if kind not in ("int64", "bool"):
+        series = pd.concat([series, pd.Series([None], dtype=kind)])
+        assert features.category_texts(series).tolist() == [*alone, ""]
+
+
+def test_a_missing_time_is_no_number() -> None:
+    times = pd.Series(["2026-01-01", ""], dtype="datetime64[ns]")
+    assert np.isnan(features.numbers(times, "seen")).tolist() == [False, True]
+
+
+def test_a_long_text_costs_no_memory_for_each_row() -> None:
+    told = features.Signature("regression", (SEX,), "y")
+    frame = pd.DataFrame({"sex": pd.Series(["1"] * 50_000 + ["x" * 100_000], dtype=object)})
+    assert [fault.row for fault in features.refused(frame, told)] == [50_000]

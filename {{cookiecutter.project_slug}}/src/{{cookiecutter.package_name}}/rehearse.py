@@ -188,7 +188,8 @@ def _drift(play: Rehearsal) -> str:
     table = pd.DataFrame(moved).astype(object)
     body = table.where(table.notna() & (table != ""), None).to_dict("records")
     httpx.post(f"{done.url}/predict", json=body, timeout=30, trust_env=False).raise_for_status()
-    logged = read(prediction_log(play.scene.here, "production"), done.model)
+    log = prediction_log(play.scene.here, "production")
+    logged = _logged(log, done.model, len(body))
     limits = play.scene.here.policy.drift.model_copy(update={"min_rows": 1})
     found = monitor(model, logged, limits, str(done.model))
     if not found.drifted:
@@ -196,6 +197,16 @@ def _drift(play: Rehearsal) -> str:
     text = markdown(found)
     play.pages.append(text)
     return next(line for line in text.splitlines() if line.strip()).strip("#* ")
+
+
+def _logged(log: Path, model: str | None, rows: int) -> pd.DataFrame:
+    """The log, once it holds so many rows: it is written a moment after the answer."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if log.exists() and len(found := read(log, model)) >= rows:
+            return found
+        time.sleep(0.05)
+    raise ModelError(f"{log}: {rows} rows were answered, and are not in it after ten seconds")
 
 
 def _history(play: Rehearsal) -> str:

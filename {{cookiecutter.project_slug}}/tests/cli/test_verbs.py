@@ -65,7 +65,7 @@ def test_help_needs_no_project_and_no_heavy_import() -> None:
     code = (
         f"import sys; sys.argv = ['model', '--help']; from {cli_app.__name__} import main\n"
         "try:\n main()\nexcept SystemExit: pass\n"
-        "heavy = {'pandas', 'sklearn', 'matplotlib', 'scipy', 'numpy', 'starlette', 'pandera'}\n"
+        "heavy = {'pandas', 'sklearn', 'matplotlib', 'scipy', 'numpy', 'uvicorn', 'pandera'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     place = str(Path(cli_app.__file__).parents[2])
@@ -258,14 +258,19 @@ def test_predict_adds_answers_to_a_file(run: Run, inside: sandbox.Sandbox) -> No
     assert scored["probability"].between(0, 1).all()
 
 
-def test_predict_names_bad_values_and_writes_nothing(run: Run, inside: sandbox.Sandbox) -> None:
+def test_predict_puts_bad_rows_into_a_file_of_their_own(run: Run, inside: sandbox.Sandbox) -> None:
     rows = train.read_holdout(inside.here.candidate / "holdout").astype(object)
     rows.loc[3, "mean radius"] = "wide"
     rows.to_csv("rows.csv", index=False)
-    code, _, err = run("predict", "rows.csv", "scored.csv")
+    code, out, _ = run("predict", "rows.csv", "scored.csv")
+    assert code == 0
+    assert "1  mean radius: is not a number" in out
+    assert pd.read_csv("scored.csv.rejects.csv")["rejected_row"].tolist() == [3]
+    assert len(pd.read_csv("scored.csv")) == len(rows) - 1
+    code, _, err = run("predict", "rows.csv", "other.csv", "--max-rejects", "0")
     assert code == 1
-    assert "row 3, column 'mean radius'" in err
-    assert not Path("scored.csv").exists()
+    assert "1 mean radius: is not a number" in err
+    assert not Path("other.csv").exists()
 
 
 def test_schemas_are_those_of_the_typed_objects(run: Run, inside: sandbox.Sandbox) -> None:

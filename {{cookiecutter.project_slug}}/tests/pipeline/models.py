@@ -8,10 +8,14 @@ import numpy as np
 import pandas as pd
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
-from ..package import artifact, config, evaluate, evaluation, features, metrics, model
+from ..package import artifact, config, evaluate, evaluation, export, features, metrics, model
 
 HOLDOUT = "sha256:" + "0" * 64
 SPLIT = {"by": "row", "holdout": 0.4}
+PARITY = {
+    "runtime": "onnx", "not_onnx": None, "rows": 300, "different": 0, "largest_difference": 1e-7,
+    "online_rows": 60, "online_different": 0,
+}  # fmt: skip
 ESTIMATORS = {"classification": "logistic_regression", "regression": "ridge"}
 
 
@@ -74,7 +78,9 @@ def fit(
         libraries={},
         seed=0,
     )
-    return Built(directory, artifact.write_model(directory, card, fitted, {}, []))
+    shown = features.to_frame(rows, typed)
+    card, _, graph = export.served_by(artifact.Model(card, fitted), shown)
+    return Built(directory, artifact.write_model(directory, card, fitted, {}, [], graph))
 
 
 def judge(

@@ -8,6 +8,7 @@ from hypothesis import given, strategies as st
 
 from ..conftest import POLICY
 from ..package import config, evaluation, gate
+from .models import PARITY
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -41,6 +42,7 @@ def good(**changes: Any) -> evaluation.Evaluation:
             "calibration_error": compared(0.05, estimate(0.0)),
         },
         "slices": [part],
+        "parity": PARITY,
         "cost": {"size_bytes": 10_000, "latency_p50_ms": 1.0, "latency_p99_ms": 2.0},
     }
     return evaluation.Evaluation.model_validate(content | changes)
@@ -66,7 +68,7 @@ def with_slice(**changes: Any) -> dict[str, Any]:
 def test_a_good_model_passes_every_rule() -> None:
     findings = gate.judge(good(), policy())
     assert gate.passed(findings)
-    assert len(findings) == 8
+    assert len(findings) == 10
 
 
 def cost(**changes: float) -> dict[str, Any]:

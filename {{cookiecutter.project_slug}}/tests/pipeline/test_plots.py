@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from ..package import evaluation, metrics, plots
-from .models import HOLDOUT
+from .models import HOLDOUT, PARITY
 
 COLOURS = {"candidate": (0, 114, 178), "champion": (213, 94, 0)}
 CLASSIFICATION = ["roc.png", "pr.png", "calibration.png", "confusion.png"]
@@ -46,6 +46,7 @@ def figures(
         rows=len(scored.y),
         metrics=metrics.compare(scored, resamples=100),
         slices=slices,
+        parity=evaluation.Parity.model_validate(PARITY),
         cost=evaluation.Cost(size_bytes=1, latency_p50_ms=1, latency_p99_ms=2),
     )
 

@@ -14,8 +14,9 @@ DIGEST = "sha256:" + "1" * 64
 def made(**changes: object) -> record.Record:
     fields = {
         "environment": "production", "model": DIGEST, "image": f"ghcr.io/acme/churn@{DIGEST}",
-        "version": "1", "source": {"commit": "a" * 40}, "evaluation": DIGEST, "policy": DIGEST,
-        "data": {"train": DIGEST, "holdout": DIGEST}, "trust": "attested", "replaces": {},
+        "version": "1", "runtime": "onnx", "source": {"commit": "a" * 40}, "evaluation": DIGEST,
+        "policy": DIGEST, "data": {"train": DIGEST, "holdout": DIGEST}, "trust": "attested",
+        "replaces": {},
     }  # fmt: skip
     return record.Record.model_validate(fields | changes)
 

@@ -83,6 +83,9 @@ def test_golden_requests_are_no_traffic_and_not_logged(deployed: sandbox.Sandbox
     assert not log.exists()
     row = files.read_json(deployed.here.store.fetch(str(done.model)) / "golden.json")[0]["row"]
     httpx.post(f"{done.url}/predict", json=row, timeout=5, trust_env=False).raise_for_status()
+    end = time.monotonic() + 10
+    while not log.exists() and time.monotonic() < end:  # it is written a moment later
+        time.sleep(0.02)
     assert len(log.read_text().splitlines()) == 1
 
 
@@ -214,7 +217,7 @@ def test_status_shows_main_and_the_world_side_by_side(deployed: sandbox.Sandbox)
 def test_watching_starts_again_what_died(deployed: sandbox.Sandbox) -> None:
     package = deploy.__name__.split(".")[0]
     watch = subprocess.Popen(
-        [sys.executable, "-m", package, "deploy", "production", "--watch", "--interval", "0.2"],
+        [sys.executable, "-m", package, "deploy", "production", "--watch", "--every", "0.2"],
         cwd=deployed.here.root,
         env=os.environ
         | {

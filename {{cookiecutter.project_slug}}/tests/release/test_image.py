@@ -125,6 +125,15 @@ def derived(reference: str, lines: str, folder: Path) -> str:
     return (folder / "id").read_text().strip()
 
 
+def not_onnx(made: Made, folder: Path) -> Path:
+    """A copy of the model whose card says that ONNX Runtime cannot serve it."""
+    shutil.copytree(made.here.candidate / "model", folder)
+    card = files.read_json(folder / "model.json")
+    changed = card | {"runtime": "scikit-learn", "not_onnx": "a trap"}
+    (folder / "model.json").write_text(json.dumps(changed))
+    return folder
+
+
 @pytest.mark.slow
 @needs_docker
 class TestImage:
@@ -161,6 +170,52 @@ class TestImage:
         assert docker("inspect", "-f", "{{.Config.User}}", made.image) == "65532:65532"
         code = "import os, importlib.util as u; print(os.getuid(), u.find_spec('pip'))"
         assert inside(made.image, code) == "65532 None"
+
+    def test_it_holds_what_serves_and_nothing_that_trains(self, made: Made) -> None:
+        assert artifact.read_card(made.here.candidate / "model").runtime == "onnx"
+        code = (
+            "import importlib.util as u, pathlib as p, sys; import onnxruntime;"
+            "print([n for n in ('pandas', 'sklearn', 'pydantic', 'typer') if u.find_spec(n)],"
+            "sorted(x.name for x in p.Path('/').rglob('site-packages/**/tests')))"
+        )
+        assert inside(made.image, code) == "[] []"
+        lines = docker("history", "--human=false", "--format={{.Size}} {{.CreatedBy}}", made.image)
+        copied = [int(line.split()[0]) for line in lines.splitlines() if "COPY" in line]
+        assert sum(copied) < 160_000_000  # bytes on top of the base image
+
+    def test_an_image_for_another_runtime_says_which_it_needs(
+        self, made: Made, tmp_path: Path
+    ) -> None:
+        """What a `docker build .` without --build-arg RUNTIME gives for such a model."""
+        not_onnx(made, tmp_path / "model")
+        wrong = derived(made.image, "COPY model /models\nENV MODEL_DIGEST=", tmp_path)
+        line = (
+            "runs in scikit-learn, and .* not installed here; .* --build-arg RUNTIME=scikit-learn"
+        )
+        with pytest.raises(errors.RefusedError, match=line):
+            image.smoke_test(wrong, made.golden, made.provenance.model)
+        docker("rmi", "--force", wrong)
+
+    def test_it_is_built_for_the_runtime_of_its_model(
+        self, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[str] = []
+
+        def build(*command: str, **_: object) -> str:
+            asked.extend(command)
+            raise docker_command.DockerError("enough")
+
+        monkeypatch.setattr(image, "docker", build)
+        for model in (made.here.candidate / "model", not_onnx(made, tmp_path / "model")):
+            with pytest.raises(docker_command.DockerError, match="enough"):
+                image.build(made.here.root, model, made.provenance, BASE_IMAGE)
+        found = [option for option in asked if "RUNTIME" in option]
+        assert found == [f"--build-arg=RUNTIME={x}" for x in ("onnx", "scikit-learn")]
+
+    def test_a_runtime_that_does_not_exist_builds_nothing(self, made: Made) -> None:
+        options = [f"--build-arg=BASE_IMAGE={BASE_IMAGE}", "--build-arg=RUNTIME=sklearn"]
+        with pytest.raises(docker_command.DockerError, match="RUNTIME is 'sklearn', not onnx or"):
+            docker("build", "--network=host", *options, str(made.here.root), seconds=300)
 
     def test_the_model_is_for_all_to_read(self, made: Made) -> None:
         code = (
@@ -336,6 +391,11 @@ def test_without_a_daemon_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: 
             "Step 3/9 : RUN uv\n  × No solution found\nThe command '/bin/sh' returned a non-zero"
             " code: 1\n",
             "× No solution found",
+        ),
+        (
+            "#8 0.1 ERROR: no such RUNTIME\n------\n > [build 5/9] RUN echo 'ERROR: no such':\n"
+            "  22 | >>> RUN echo 'ERROR: no such'\nexecutor failed running [sh -c echo 'ERROR']\n",
+            "#8 0.1 ERROR: no such RUNTIME",
         ),
         ("denied:   requested access\n\n", "denied: requested access"),
         ("", "it printed nothing"),

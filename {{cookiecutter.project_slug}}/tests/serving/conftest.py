@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from ..package import artifact, features, serving_app
+from ..package import artifact, export, features, files, runtime, serving_app, serving_service
 
 NEVER_MISSING = ("mean radius", "smoker")
 
@@ -34,8 +36,17 @@ class Trained:
     digest: str
     rows: list[dict[str, Any]]
 
-    def load(self) -> artifact.Model:
-        return artifact.Model.load(self.directory, self.digest)
+    @property
+    def card(self) -> artifact.ModelCard:
+        return artifact.read_card(self.directory)
+
+    def load(self) -> runtime.Runtime:
+        return runtime.load(self.directory, self.card)
+
+    def service(self, **options: Any) -> serving_service.Service:
+        """A service without a socket."""
+        load = {"card": self.card, "runtime": self.load(), "digest": self.digest, "version": "1"}
+        return serving_service.Service(**{**load, **options})
 
 
 @pytest.fixture(scope="session")
@@ -64,12 +75,24 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     card = artifact.ModelCard(
         signature, "logistic_regression", parameters={}, split={}, rows={}, libraries={}, seed=7
     )
-    model = artifact.Model(card, estimator)
+    card, served, graph = export.served_by(artifact.Model(card, estimator), frame.head(100))
     rows = table.head(60).replace({np.nan: None}).to_dict("records")
-    answers = model.answers(model.scores(frame.head(20)))
+    answers = signature.answers(served.scores(features.to_inputs(frame.head(20), signature)))
     golden = [{"row": r, "answer": a} for r, a in zip(rows[:20], answers, strict=True)]
     directory = tmp_path_factory.mktemp("trained") / "model"
-    return Trained(directory, artifact.write_model(directory, card, estimator, {}, golden), rows)
+    digest = artifact.write_model(directory, card, estimator, {}, golden, graph)
+    return Trained(directory, digest, rows)
+
+
+@pytest.fixture(scope="session")
+def fallback(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The same model, for the runtime that trained it."""
+    directory = tmp_path_factory.mktemp("fallback") / "model"
+    shutil.copytree(trained.directory, directory)
+    (directory / artifact.ONNX_FILE).unlink()
+    card = msgspec.structs.replace(trained.card, runtime="scikit-learn", not_onnx="1 row differs")
+    (directory / "model.json").write_bytes(msgspec.json.encode(card))
+    return Trained(directory, artifact.digest_of(directory), trained.rows)
 
 
 def _column(name: str, values: "pd.Series[Any]") -> features.Column:
@@ -81,22 +104,23 @@ def _column(name: str, values: "pd.Series[Any]") -> features.Column:
 
 
 @pytest.fixture(scope="session")
-def service(trained: Trained) -> serving_app.Service:
+def service(trained: Trained) -> serving_service.Service:
     """A service without a socket."""
-    return serving_app.Service(trained.load(), trained.digest, "1.2.3")
+    golden = files.read_json(trained.directory / "golden.json")
+    return trained.service(version="1.2.3", golden=golden)
 
 
 Ask = Callable[..., httpx.Response]
 
 
 @pytest.fixture(scope="session")
-def ask(service: serving_app.Service) -> Ask:
+def ask(service: serving_service.Service) -> Ask:
     """Send one request to that service: `ask(json=row)`, `ask("GET", "/model")`."""
     return lambda *args, **kwargs: send(service, *args, **kwargs)
 
 
 def send(
-    service: serving_app.Service,
+    service: serving_service.Service,
     method: str = "POST",
     path: str = "/predict",
     *,
@@ -105,8 +129,9 @@ def send(
     headers: dict[str, str] | None = None,
 ) -> httpx.Response:
     async def request() -> httpx.Response:
-        transport = httpx.ASGITransport(service.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        service.sweeping = False  # its timer was on the loop before
+        transport = httpx.ASGITransport(service)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test:8000") as client:
             return await client.request(method, path, content=content, json=json, headers=headers)
 
     return asyncio.run(request())

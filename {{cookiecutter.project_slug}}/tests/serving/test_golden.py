@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from ..package import files, golden, serving_app, serving_process
+from ..package import files, golden, serving_process, serving_service
 from .conftest import Trained
 
 Golden = list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def url(service: serving_app.Service) -> Iterator[str]:
+def url(service: serving_service.Service) -> Iterator[str]:
     """The real service on a real socket."""
     private = serving_process.listen("127.0.0.1", 0)
     started = threading.Event()
-    server = serving_process.Server(service.app, service.listening, started.set)
+    server = serving_process.Server(service, service.listening, started.set)
     thread = threading.Thread(target=server.run, args=([private],))
     thread.start()
     assert started.wait(10)

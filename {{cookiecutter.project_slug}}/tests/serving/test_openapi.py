@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from ..package import features, openapi, serving_requests
+from ..package import features, openapi, serving_metrics, serving_requests, serving_tables
 from .conftest import Ask, Trained
 
 Column = features.Column
@@ -49,15 +49,27 @@ def test_it_is_served_and_names_the_columns_of_the_model(ask: Ask, trained: Trai
     assert row["properties"]["side"]["enum"] == ["left", "right", "", None]
     assert row["properties"]["ward"]["enum"] == ["1", 1, "2", 2, "3", 3, "", None]
     assert row["properties"]["smoker"]["enum"] == ["False", False, "True", True]
-    assert set(document["paths"]["/predict"]["post"]["responses"]) == {
-        "200", "400", "413", "415", "422",
+    predict = document["paths"]["/predict"]["post"]
+    assert set(predict["responses"]) == {
+        "200", "400", "408", "413", "415", "422", "500", "503",
     }  # fmt: skip
+    assert set(predict["requestBody"]["content"]) == {"application/json", *serving_tables.KINDS}
+    assert set(document["paths"]) == set(serving_metrics.PATHS) - {"other"}
 
 
 def test_every_reference_leads_somewhere(ask: Ask) -> None:
     document = ask("GET", "/openapi.json").json()
     names = {part.split('"')[0] for part in json.dumps(document).split("#/components/schemas/")[1:]}
-    assert names == set(document["components"]["schemas"]) == {"Row", "Answer"}
+    assert names == set(document["components"]["schemas"]) == {"Row", "Answer", "Error"}
+
+
+def test_where_a_token_is_asked_for_it_says_so() -> None:
+    document = openapi.document(SIGNATURE, "1", token=True)
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    operations = {path: next(iter(told.values())) for path, told in document["paths"].items()}
+    secured = {path for path, told in operations.items() if told["security"]}
+    assert secured == {"/predict", "/model", "/openapi.json", "/docs"}
+    assert secured == {path for path, told in operations.items() if "401" in told["responses"]}
 
 
 def test_an_answer_has_the_form_that_is_described(ask: Ask, trained: Trained) -> None:

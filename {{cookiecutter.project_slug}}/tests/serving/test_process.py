@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ..package import errors, files, golden, serving_app, serving_process
+from ..package import errors, files, golden, prediction_log, serving_app, serving_process
 from .conftest import Trained
 
 Start = Callable[..., tuple[BaseProcess, dict[str, Any]]]
@@ -334,8 +334,8 @@ def test_the_entry_that_deployments_start_serves_and_ends_with_0(
             process.send_signal(signal.SIGUSR1)
             public = f"http://127.0.0.1:{port}"
             wait_for(lambda: not golden.check(public, expected, trained.digest), 20)
-            assert len(log.read_text().splitlines()) == 2 * len(expected)
             process.terminate()
             assert process.wait(20) == 0
+            assert len(prediction_log.read(log)) == 2 * len(expected)
         finally:
             process.kill()

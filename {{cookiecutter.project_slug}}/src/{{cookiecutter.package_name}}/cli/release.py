@@ -1,15 +1,23 @@
 """Verbs that put a model into the store, make it run, and show what ran."""
 
-import time
-from typing import TYPE_CHECKING, Annotated
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from .app import Environment, Json, app, emit, workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..release.deploy import Deployment
     from ..release.workspace import Workspace
 
+DriverName = Literal["process", "docker"]  # release's, without importing it
+Driver = Annotated[
+    DriverName, typer.Option(envvar="MODEL_DRIVER", help="What serves: processes, or containers.")
+]
 Where = Annotated[Environment, typer.Argument(help="The environment.")]
 
 
@@ -51,36 +59,40 @@ def deploy_verb(
     environment: Annotated[
         Environment | None, typer.Argument(help="One environment; default: all.")
     ] = None,
+    driver: Driver = "process",
     watch: Annotated[bool, typer.Option("--watch", help="Keep converging until stopped.")] = False,
-    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between looks.")] = 10.0,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between looks.")] = 10.0,
     down: Annotated[bool, typer.Option("--down", help="Stop what runs.")] = False,
     revert: Annotated[bool, typer.Option(help="Propose a revert after a failed test.")] = True,
     as_json: Json = False,
 ) -> None:
     """Make what runs equal to main, after verifying and testing it.
 
-    Example: model deploy production --watch
+    Example: model deploy production --watch --driver docker
     """
     from ..config import ENVIRONMENTS
-    from ..release.deploy import stop
+    from ..release.deploy import attempt, stop
+    from ..release.watch import watch as keep_watching
 
     here = workspace()
     chosen = (environment,) if environment else ENVIRONMENTS
     if down:
         for name in chosen:
-            count = stop(here, name)
+            count = stop(here, name, driver)
             text = f"{name}: {'stopped' if count else 'nothing ran'}"
             emit(as_json, {"environment": name, "stopped": count}, text)
-        return
-    failed = _converge(here, chosen, revert, as_json)
-    while watch:
-        time.sleep(interval)
-        _converge(here, chosen, revert, as_json, quiet=True)
-    raise typer.Exit(1 if failed else 0)
+    elif watch:
+        keep_watching([_look(here, name, revert, driver, as_json) for name in chosen], every)
+    else:
+        found = []
+        for name in chosen:  # one that fails does not hold up the others
+            found.append(done := attempt(here, name, revert, driver))
+            emit(as_json, done, _told(done))
+        raise typer.Exit(1 if any(done.error for done in found) else 0)
 
 
 @app.command("status")
-def status_verb(as_json: Json = False) -> None:
+def status_verb(driver: Driver = "process", as_json: Json = False) -> None:
     """Show what main says and what runs, side by side.
 
     Example: model status
@@ -89,7 +101,7 @@ def status_verb(as_json: Json = False) -> None:
     from ..release.status import status
     from .tables import table
 
-    found = status(workspace())
+    found = status(workspace(), driver)
     rows = [
         (s.environment, short(s.named), short(s.running), s.url or "-", s.advice or "in step")
         for s in found
@@ -128,27 +140,37 @@ def history_verb(environment: Where, as_json: Json = False) -> None:
     emit(as_json, entries, text if rows else f"{environment} has run nothing yet")
 
 
-def _converge(
-    here: "Workspace",
-    chosen: tuple[Environment, ...],
-    revert: bool,
-    as_json: bool,
-    quiet: bool = False,
-) -> bool:
-    """Deploy each environment; one that fails does not hold up the others. Whether any failed."""
-    from ..release.deploy import attempt
+def _look(
+    here: "Workspace", name: Environment, revert: bool, driver: DriverName, as_json: bool
+) -> "Callable[[], bool]":
+    """One look of an agent, which prints one line for each change; whether all was well."""
+    from ..release.deploy import Deployment, attempt
+
+    before: tuple[str | None, ...] = ()
+
+    def look() -> bool:
+        nonlocal before
+        try:
+            done = attempt(here, name, revert, driver)
+        except Exception as error:  # an agent has to outlive what nobody thought of
+            fault = f"unexpected {type(error).__name__}: {error}"
+            done = Deployment(name, "refused", error=fault)
+        now = (done.model, done.url, done.error)
+        if done.action == "deployed" or now != before:
+            line = "; ".join(part.strip() for part in _told(done).splitlines())
+            typer.echo(json.dumps(dataclasses.asdict(done)) if as_json else line)
+        before = now
+        return done.error is None
+
+    return look
+
+
+def _told(done: "Deployment") -> str:
+    """What a run found or did, for people."""
     from ..release.record import short
 
-    failed = False
-    for name in chosen:
-        done = attempt(here, name, revert)
-        failed = failed or done.error is not None
-        if quiet and done.action == "unchanged":
-            continue
-        text = {
-            "nothing": f"{name}: main names no model yet",
-            "unchanged": f"{name}: {short(done.model)} runs already at {done.url}",
-            "deployed": f"{name}: {short(done.model)} is live at {done.url}",
-        }.get(done.action, f"failed: {done.error}")
-        emit(as_json, done, text)
-    return failed
+    return {
+        "nothing": f"{done.environment}: main names no model yet",
+        "unchanged": f"{done.environment}: {short(done.model)} runs already at {done.url}",
+        "deployed": f"{done.environment}: {short(done.model)} is live at {done.url}",
+    }.get(done.action, f"failed: {done.error}")

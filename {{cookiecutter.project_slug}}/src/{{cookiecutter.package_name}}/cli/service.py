@@ -18,16 +18,38 @@ def serve_verb(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8000,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     log: Annotated[Path | None, typer.Option(help="Write each prediction to this file.")] = None,
+    log_sample: Annotated[
+        float, typer.Option(min=0, max=1, help="The part of the requests to write.")
+    ] = 1.0,
+    access_log: Annotated[
+        bool, typer.Option("--access-log", help="A line for each request, not only refused ones.")
+    ] = False,
+    token_file: Annotated[
+        Path | None, typer.Option(help="Ask callers for the token in it; also MODEL_TOKEN.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
 ) -> None:
     """Answer HTTP requests with a model directory.
 
-    GET /model, /healthz, /openapi.json; POST /predict.
+    POST /predict; GET /docs, /openapi.json, /model, /healthz, /readyz, /metrics.
 
     Example: model serve --port 8080 --log predictions.jsonl
     """
     from ..serving.app import serve
 
-    serve(model, None, version="candidate", host=host, port=port, log=log)
+    code = serve(
+        model,
+        None,
+        version="candidate",
+        host=host,
+        port=port,
+        log=log,
+        log_sample=log_sample,
+        access_log=access_log,
+        token_file=token_file,
+        workers=workers,
+    )
+    raise typer.Exit(code)
 
 
 @app.command("predict")
@@ -35,16 +57,49 @@ def predict_verb(
     source: Annotated[Path, typer.Argument(help="Rows: .csv or .parquet.")],
     target: Annotated[Path, typer.Argument(help="Rows with answers: .csv or .parquet.")],
     model: Directory = CANDIDATE,
+    digest: Annotated[str | None, typer.Option(help="Refuse a model with another digest.")] = None,
+    version: Annotated[
+        str, typer.Option(envvar="MODEL_VERSION", help="The model's version, for the output.")
+    ] = "candidate",
+    prefix: Annotated[str, typer.Option(help="Put this before the names of the answers.")] = "",
+    max_rejects: Annotated[
+        int | None,
+        typer.Option(min=0, help="Write nothing if more rows get no answer. Default: if all do."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Add the model's answers to a file of rows.
 
+    A row that the service would refuse goes to TARGET.rejects.csv: its number, counted from 0
+    without the header, the column, the reason, and its values. Start a run that was killed again,
+    and it goes on where it was.
+
     Example: model predict new.csv scored.csv
     """
     from ..serving.predict import predict
+    from .progress import bar
 
-    rows = predict(model, source, target)
-    emit(as_json, {"rows": rows, "file": str(target)}, f"{rows} rows scored: {target}")
+    with bar() as progress:
+        found = predict(
+            model,
+            source,
+            target,
+            digest=digest,
+            version=version,
+            prefix=prefix,
+            max_rejects=max_rejects,
+            say=lambda line: typer.echo(line, err=True),
+            progress=progress,
+        )
+    lines = [
+        f"{found.scored:,} rows scored in {found.seconds:.1f} s"
+        f" ({found.rows_per_second:,} rows/s): {target}",
+        f"by model {found.model}",
+    ]
+    if found.rejects:
+        lines += [f"{found.rejected:,} rows rejected: {found.rejects}"]
+        lines += [f"  {count:,}  {reason}" for reason, count in found.reasons.items()]
+    emit(as_json, found, "\n".join(lines))
 
 
 @app.command("monitor")

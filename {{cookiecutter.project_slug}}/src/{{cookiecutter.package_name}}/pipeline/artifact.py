@@ -10,17 +10,20 @@ import os
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
-import pandas as pd
 
 from ..errors import InputError, RefusedError
 from ..features import Signature
 from ..files import canonical_json, read_json, sha256, write_atomically
 
-MODEL_FILES = ("golden.json", "model.json", "model.skops", "profile.json")
+if TYPE_CHECKING:
+    import pandas as pd
+
+ONNX_FILE = "model.onnx"  # not there where ONNX Runtime would give other answers
+MODEL_FILES = ("golden.json", "model.json", ONNX_FILE, "model.skops", "profile.json")
 
 # The only types beyond the default list of skops that a model file may hold: what the estimators of
 # `model.py` are made of. Everything else is refused before it is built.
@@ -42,7 +45,8 @@ TRUSTED_TYPES = (
 
 
 class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`model.json`: what the model takes and gives, and what made it."""
+    """`model.json`: what the model takes and gives, what made it, and what serves it; `not_onnx`
+    says why that is not ONNX Runtime."""
 
     signature: Signature
     estimator: str
@@ -51,6 +55,8 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows: dict[str, int]
     libraries: dict[str, str]
     seed: int
+    runtime: Literal["onnx", "scikit-learn"] = "scikit-learn"
+    not_onnx: str | None = None
     schema: int = 1
 
 
@@ -88,7 +94,7 @@ def check_digest(directory: Path, digest: str) -> Path:
 
 
 class Model:
-    """A loaded model directory: typed frame in, scores and answers out."""
+    """A model in the runtime that trained it: typed frame in, scores out."""
 
     def __init__(self, card: ModelCard, estimator: Any) -> None:
         self.card = card
@@ -107,23 +113,12 @@ class Model:
             check_digest(directory, digest)
         return cls(read_card(directory), load_estimator(directory / "model.skops"))
 
-    def scores(self, frame: pd.DataFrame) -> np.ndarray:
+    def scores(self, frame: "pd.DataFrame") -> np.ndarray:
         """Scores of shape (n,), float64: P(positive class), or the predicted value."""
         if self.signature.task == "classification":
             positive = list(self.estimator.classes_).index(1)
             return np.asarray(self.estimator.predict_proba(frame)[:, positive], dtype=np.float64)
-        return np.asarray(self.estimator.predict(frame), dtype=np.float64)
-
-    def answers(self, scores: np.ndarray) -> list[dict[str, Any]]:
-        """What a caller gets for each score: label and probability, or value."""
-        if self.signature.task == "regression":
-            return [{"value": score} for score in scores.tolist()]
-        negative, positive = self.signature.classes
-        limit = self.signature.threshold
-        return [
-            {"label": positive if score >= limit else negative, "probability": score}
-            for score in scores.tolist()
-        ]
+        return np.asarray(self.estimator.predict(frame), dtype=np.float64).ravel()
 
 
 def read_card(directory: Path) -> ModelCard:
@@ -136,13 +131,20 @@ def read_card(directory: Path) -> ModelCard:
 
 
 def write_model(
-    directory: Path, card: ModelCard, estimator: Any, profile: Any, golden: list[dict[str, Any]]
+    directory: Path,
+    card: ModelCard,
+    estimator: Any,
+    profile: Any,
+    golden: list[dict[str, Any]],
+    onnx: bytes | None = None,
 ) -> str:
     """Write a model directory whole or not at all, replacing an earlier one; return its digest."""
     temporary = directory.with_name(f".{directory.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     write_atomically(temporary / "model.json", canonical_json(msgspec.to_builtins(card)))
     write_atomically(temporary / "model.skops", dump_estimator(estimator))
+    if onnx is not None:
+        write_atomically(temporary / ONNX_FILE, onnx)
     write_atomically(temporary / "profile.json", canonical_json(profile))
     write_atomically(temporary / "golden.json", canonical_json(golden))
     replace_directory(temporary, directory)

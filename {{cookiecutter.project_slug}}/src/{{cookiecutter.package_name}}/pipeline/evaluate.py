@@ -10,10 +10,13 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from ..features import InvalidRowsError, Signature, category_texts, to_frame
+from ..features import InvalidRowsError, Signature, category_texts, refused, to_frame
+from ..runtime import load
+from ..serving.requests import decode
 from .artifact import Model
-from .evaluation import Cost, Decisions, Evaluation, Slice
+from .evaluation import Cost, Decisions, Evaluation, Parity, Slice
 from .metrics import Scored as Scored, compare
+from .parity import parity, request
 from .slices import slices_of
 
 LATENCY_ROWS, LATENCY_SECONDS, WARM_UP_ROWS = 200, 0.2, 3
@@ -35,13 +38,13 @@ def evaluate(
     model, rival, incomparable = Model.load(candidate, candidate_digest), None, None
     told = model.signature
     scored = Scored(
-        told.task, _truth(holdout, told), _scores(model, holdout), threshold=told.threshold,
+        told.task, _truth(holdout, told), _scores(model, holdout), threshold=told.limit,
         classes=told.classes, target=told.target,
     )  # fmt: skip
     if champion is not None:
         try:
             rival = _fair(model, Model.load(champion, champion_digest))
-            theirs, limit = _scores(rival, holdout), rival.signature.threshold
+            theirs, limit = _scores(rival, holdout), rival.signature.limit
             scored = replace(scored, champion=theirs, champion_threshold=limit)
         except InputError as error:
             rival, incomparable = None, f"The champion cannot be compared: {error}."
@@ -63,14 +66,16 @@ def evaluate(
     return Evaluation(
         task=told.task, candidate=candidate_digest, champion=champion_digest,
         holdout=holdout_digest, rows=len(holdout), metrics=metrics, slices=tuple(parts),
-        decisions=_decisions(scored), cost=_cost(candidate, model, holdout),
+        decisions=_decisions(scored), parity=_parity(candidate, model, holdout),
+        cost=_cost(candidate, model, holdout),
         champion_cost=_cost(champion, rival, holdout) if champion and rival else None,
         incomparable=incomparable,
     ), scored  # fmt: skip
 
 
 def same_numbers(a: Evaluation, b: Evaluation) -> list[str]:
-    """What differs by more than 1e-9 of it (or 1e-12), a line each, except for latency."""
+    """What differs by more than 1e-9 of it (or 1e-12), a line each, except for what hangs on the
+    processor: latency, and the last digits of the runtimes."""
     here, there, lines = _figures(a), _figures(b), []
     for key in here | there:
         x, y = here.get(key), there.get(key)
@@ -83,7 +88,8 @@ def same_numbers(a: Evaluation, b: Evaluation) -> list[str]:
 def _figures(evaluation: Evaluation) -> dict[str, object]:
     """Each figure by its path, such as `metrics.roc_auc.candidate.value`."""
     clock = {"latency_p50_ms", "latency_p99_ms"}
-    facts = evaluation.model_dump(exclude={"cost": clock, "champion_cost": clock})
+    machine = {"cost": clock, "champion_cost": clock, "parity": {"largest_difference"}}
+    facts = evaluation.model_dump(exclude=machine)
     parts = enumerate(facts["slices"])
     facts["slices"] = {f"{at} {part['column']} {part['value']}": part for at, part in parts}
     return {str(k): v for k, v in pd.json_normalize(facts).to_dict("records")[0].items()}
@@ -137,17 +143,27 @@ def _decisions(scored: Scored) -> Decisions | None:
     return Decisions(rows=len(now), flipped=up + down, to_positive=up, to_negative=down)
 
 
+def _parity(directory: Path, model: Model, holdout: pd.DataFrame) -> Parity:
+    rows = to_frame(holdout, model.signature.columns)
+    return parity(model, load(directory, model.card), rows)
+
+
 def _cost(directory: Path, model: Model, holdout: pd.DataFrame) -> Cost:
-    """The size of a model directory, and the time from one row's raw values to its answer."""
-    columns, end = model.signature.columns, time.perf_counter() + LATENCY_SECONDS
+    """The size of a model directory, and the time from one row's request to its answer, in what
+    serves it."""
+    told, served = model.signature, load(directory, model.card)
+    end = time.perf_counter() + LATENCY_SECONDS
+    rows = to_frame(holdout, told.columns)
+    rows = rows.drop([fault.row for fault in refused(rows, told)]).head(LATENCY_ROWS)
+    if rows.empty:
+        raise InputError("holdout: the service would refuse every row; train again")
+    bodies = [request(dict(row)) for row in rows.to_dict("records")]
     taken: list[float] = []
     for at in range(WARM_UP_ROWS + LATENCY_ROWS):
         if len(taken) > 2 * WARM_UP_ROWS and time.perf_counter() > end:
             break  # a slow model is known after a few rows
-        values = holdout.iloc[at % len(holdout)]
-        row = {column.name: [values[column.name]] for column in columns}
         start = time.perf_counter()
-        model.answers(model.scores(to_frame(row, columns)))
+        told.answers(served.scores(decode(bodies[at % len(bodies)], told).inputs))
         taken.append(1000 * (time.perf_counter() - start))
     p50, p99 = np.percentile(taken[WARM_UP_ROWS:], [50, 99]).tolist()
     size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())

@@ -64,6 +64,19 @@ class Cost(Strict):
     latency_p99_ms: float
 
 
+class Parity(Strict):
+    """What serves the model, and whether it answers as what trained it; `not_onnx` says why that is
+    not ONNX Runtime. `online`: whether the service answers single rows as a batch does."""
+
+    runtime: Literal["onnx", "scikit-learn"]
+    not_onnx: str | None = None
+    rows: int
+    different: int
+    largest_difference: float
+    online_rows: int
+    online_different: int
+
+
 class Evaluation(Strict):
     """The candidate, and the champion where there is one, on the same holdout.
 
@@ -79,6 +92,7 @@ class Evaluation(Strict):
     metrics: dict[str, Metric]
     slices: tuple[Slice, ...] = ()
     decisions: Decisions | None = None
+    parity: Parity
     cost: Cost
     champion_cost: Cost | None = None
     incomparable: str | None = None

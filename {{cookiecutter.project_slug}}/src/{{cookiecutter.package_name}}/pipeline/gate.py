@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..config import HIGHER_IS_BETTER, ChampionLimit, MetricLimit, Policy, SliceLimits
-from .evaluation import Estimate, Evaluation, Slice
+from .evaluation import Estimate, Evaluation, Parity, Slice
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,28 @@ def judge(evaluation: Evaluation, policy: Policy) -> tuple[Finding, ...]:
     what cannot be measured is not good.
     """
     return (
+        *equal_answers(evaluation.parity),
         *_absolute(evaluation, policy),
         *_against_champion(evaluation, policy),
         *_slices(evaluation, policy.slices),
         *_budgets(evaluation, policy),
     )
+
+
+def equal_answers(parity: Parity) -> Iterator[Finding]:
+    """Not of the policy: without it the figures are those of another model than the one served."""
+    rows, wrong = parity.rows, parity.different
+    if parity.not_onnx is not None:
+        message = f"served by the training runtime, which is slower: {parity.not_onnx}"
+    else:
+        message = f"ONNX Runtime answers {rows} rows as scikit-learn, at most"
+        message += f" {parity.largest_difference:.1g} apart"
+    if wrong:
+        message = f"{wrong} of {rows} rows are answered in another way than in training"
+    yield Finding("parity", not wrong and rows > 0, message)
+    rows, wrong = parity.online_rows, parity.online_different
+    message = f"the service answers {rows - wrong} of {rows} rows as a batch does, one by one"
+    yield Finding("online", not wrong and rows > 0, message)
 
 
 def passed(findings: tuple[Finding, ...]) -> bool:

@@ -48,10 +48,12 @@ def render(
     lines = [_decision(evaluation, (*checks, *rules), promotion, ok), ""]
     failures = [f for f in (*checks, *rules) if not f.passed]
     lines += [_line(f) for f in failures[:MAX_FAILURES]]
-    if len(failures) > MAX_FAILURES:
-        lines.append(f"- ... and {len(failures) - MAX_FAILURES} more, below")
+    more = len(failures) - MAX_FAILURES
+    lines += [f"- ... and {more} more, below"] if more > 0 else []
     lines += [""] if failures else []
     lines += [*_table(evaluation, rules), "", *_worse(evaluation)]
+    if reason := evaluation.parity.not_onnx:
+        lines.append(f"- **Served by the training runtime**: {_escape(reason)}")
     if promotion:
         lines += ["", *_trust(promotion), "", *_consequences(evaluation, promotion)]
     if plots:
@@ -65,8 +67,7 @@ def render(
         lines += ["", *_folded("Every slice", _slice_table(evaluation.slices))]
     every = [_line(f) for f in sorted(rules, key=lambda f: f.passed)[:MAX_LISTED]]
     lines += ["", *_folded(f"Every rule of policy.yaml ({len(rules)})", every)]
-    lines += ["", _for_tools(evaluation, promotion, ok), ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", _for_tools(evaluation, promotion, ok), ""])
 
 
 def summary(text: str) -> str:
@@ -93,9 +94,9 @@ def _decision(
     if not ok:
         count = f"{failures} rule{'s' if failures != 1 else ''} failed" if failures else "no rules"
         return f"## 🛑 Do not {what}: {count}\n\n{headline(evaluation)}"
-    first = "" if evaluation.champion else (
-        " **This is the first model here**: it is held to the absolute limits only."
-    )  # fmt: skip
+    first = (
+        "" if evaluation.champion else " **This is the first model here**: absolute limits only."
+    )
     verb = f"Approve to {what}" if promotion else "Ready to promote"
     return f"## ✅ {verb}\n\n{headline(evaluation)} All {len(findings)} checks pass.{first}"
 
@@ -104,7 +105,7 @@ def _table(evaluation: Evaluation, rules: tuple[Finding, ...]) -> Iterator[str]:
     yield "| metric | live | candidate | change [95 % interval] | limit | |"
     yield "|:--|--:|--:|:--|:--|:-:|"
     for place, (name, metric) in enumerate(_metrics(evaluation)):
-        own = [f for f in rules if f.name.split(".")[1] == name and "slices" not in f.name]
+        own = [f for f in rules if f.name.split(".")[1:2] == [name] and "slices" not in f.name]
         if not own and place >= 5:
             continue
         verdict = "" if not own else "✅" if all(f.passed for f in own) else "❌"
@@ -166,8 +167,7 @@ def _worse(evaluation: Evaluation) -> Iterator[str]:
     ]
     worse = "; ".join((metrics + slices)[:4]) or "nothing that the intervals can tell from noise"
     yield f"- **What got worse:** {worse}."
-    if evaluation.decisions:
-        d = evaluation.decisions
+    if d := evaluation.decisions:
         yield (
             f"- **Decisions:** {d.flipped} of {d.rows} holdout rows flip"
             f" ({d.to_positive} to positive, {d.to_negative} to negative)."
@@ -183,8 +183,8 @@ def _trust(promotion: Promotion) -> Iterator[str]:
     ]
     if promotion.trust != "attested":
         said.append("⚠️ UNATTESTED: bytes are checked by digest, no signature says who built them")
-    hotfix = any(check.name == "hotfix" for check in promotion.checks)
     if promotion.reason:
+        hotfix = any(check.name == "hotfix" for check in promotion.checks)
         what = "HOTFIX, not soaked" if hotfix else "a person overruled an earlier decision"
         said.append(f"⚠️ {what}: {_escape(promotion.reason)}")
     yield f"**Can I trust it?** {' · '.join(said)}"

@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 # What decides a trained model besides params.yaml and the data; a change of it is a new input.
 CODE = (
     "data.py", "schema.py", "features.py", "split.py", "model.py",
-    "pipeline/artifact.py", "pipeline/profile.py", "pipeline/train.py",
+    "runtime.py", "pipeline/artifact.py", "pipeline/export.py", "pipeline/parity.py",
+    "pipeline/profile.py", "pipeline/train.py",
 )  # fmt: skip
-LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy", "skops")
-MIN_ROWS = 20
+LIBRARIES = (
+    "numpy", "onnx", "onnxruntime", "pandas", "protobuf", "scikit-learn", "scipy", "skl2onnx",
+    "skops",
+)  # fmt: skip
+MIN_ROWS, MAX_ROWS = 20, 10_000  # of a part; of the fitted rows that parity is shown on
 GOLDEN_ROWS = 5
 
 
@@ -73,10 +77,13 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
         RefusedError: Rows break the schema; nothing is written.
         InputError: Too few rows, one class only, or a parameter that the estimator refuses.
     """
+    import pandas as pd
+
     from .. import schema, split
     from ..features import Signature, category_texts, to_frame
     from ..model import build
     from .artifact import Model, ModelCard, digest_of, replace_directory, write_model
+    from .export import served_by
     from .profile import profile
 
     frame = schema.checked(params, root)
@@ -114,8 +121,11 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
         seed=params.seed,
     )
     model = Model(card, estimator)
+    shown = to_frame(pd.concat([fit_rows.head(MAX_ROWS), holdout]), columns)
+    card, runtime, onnx = served_by(model, shown)
     reference = profile(inputs, columns, model.scores(inputs))
-    digest = write_model(directory / "model", card, estimator, reference, _golden(model, inputs))
+    golden = _golden(signature, runtime, inputs)
+    digest = write_model(directory / "model", card, estimator, reference, golden, onnx)
     temporary = directory / ".holdout.tmp"
     temporary.mkdir(exist_ok=True)
     holdout.to_parquet(temporary / "holdout.parquet", index=False)
@@ -134,12 +144,12 @@ def read_holdout(directory: Path) -> "pd.DataFrame":
     return pd.read_parquet(directory / "holdout.parquet")
 
 
-def _golden(model: Any, inputs: Any) -> list[dict[str, Any]]:
+def _golden(signature: Any, runtime: Any, inputs: Any) -> list[dict[str, Any]]:
     """A few training rows with their answers, as a caller would send them; the last row has each
     column that may be missing, missing."""
-    from ..features import to_frame
+    from ..features import to_frame, to_inputs
 
-    columns = model.signature.columns
+    columns = signature.columns
     rows = []
     for index in range(0, len(inputs), max(1, len(inputs) // GOLDEN_ROWS))[:GOLDEN_ROWS]:
         values = inputs.iloc[index]
@@ -153,5 +163,5 @@ def _golden(model: Any, inputs: Any) -> list[dict[str, Any]]:
         )
     rows.append(rows[0] | {c.name: None for c in columns if c.nullable})
     table = {c.name: [row[c.name] for row in rows] for c in columns}
-    answers = model.answers(model.scores(to_frame(table, columns)))
+    answers = signature.answers(runtime.scores(to_inputs(to_frame(table, columns), signature)))
     return [{"row": row, "answer": answer} for row, answer in zip(rows, answers, strict=True)]

@@ -13,10 +13,11 @@ from ..config import Environment
 from ..errors import ModelError, RefusedError
 from ..files import read_json
 from ..serving import golden
+from .driver import Driver, DriverName, Service, driver
+from .git import BRANCH
 from .history import Entry, history
 from .record import Record, short
 from .rollback import rollback
-from .supervisor import Process, Processes
 from .verify import Change, verify
 from .workspace import Workspace
 
@@ -38,7 +39,12 @@ class SmokeTestError(RefusedError):
     """The golden requests failed; the previous model still runs."""
 
 
-def deploy(workspace: Workspace, environment: Environment, revert: bool = True) -> Deployment:
+def deploy(
+    workspace: Workspace,
+    environment: Environment,
+    revert: bool = True,
+    by: DriverName = "process",
+) -> Deployment:
     """Serve what main names, after verifying it again. `revert`: propose the model before, when
     this one does not answer as it did when it was trained.
 
@@ -46,8 +52,9 @@ def deploy(workspace: Workspace, environment: Environment, revert: bool = True) 
         RefusedError: main names something that must not run; what ran before still does.
         SmokeTestError: It does not answer so.
     """
-    processes = Processes(workspace.state / "environments" / environment)
-    with processes.exclusive():
+    services = driver(workspace, environment, by)
+    with services.exclusive():
+        services.recover()  # first of all: it needs nothing but this machine
         base = workspace.git.base()
         entries = history(workspace.git, base, environment)
         if not entries:
@@ -57,55 +64,70 @@ def deploy(workspace: Workspace, environment: Environment, revert: bool = True) 
             raise RefusedError(f"{environment}: {wanted.fault}; what ran before still runs")
         model = wanted.record.model
         rules = workspace.policy_at(base).environments[environment]
-        port = processes.public_port(rules.port)
+        port = services.public_port(rules.port)
         url = f"http://127.0.0.1:{port}"
-        serving = _serving(processes, model, port)
+        serving = _serving(services, wanted.record, port)
         if serving and not _smoke_test(workspace, serving, model):
-            _stop_others(processes, serving)
+            _stop_others(services, serving)
             return Deployment(environment, "unchanged", model, wanted.commit, url)
         was_rollback = _verified(workspace, environment, wanted)
-        process = _start(workspace, processes, wanted.record, port, revert)
-        processes.take_over(process, port)
-        _stop_others(processes, process)
+        service = _start(workspace, services, wanted.record, port, revert)
+        services.take_over(service, port)
+        _stop_others(services, service)
         return Deployment(environment, "deployed", model, wanted.commit, url, was_rollback)
 
 
-def attempt(workspace: Workspace, environment: Environment, revert: bool = True) -> Deployment:
+def attempt(
+    workspace: Workspace,
+    environment: Environment,
+    revert: bool = True,
+    by: DriverName = "process",
+) -> Deployment:
     """`deploy`, with a failure as an outcome: `refused` before it ran, or `failed` its test."""
     try:
-        return deploy(workspace, environment, revert)
+        return deploy(workspace, environment, revert, by)
     except ModelError as error:
-        entries = history(workspace.git, workspace.git.base(), environment)
-        record = entries[0].record if entries else None
+        named = _named(workspace, environment)
+        record = named.record if named else None
         return Deployment(
             environment,
             "failed" if isinstance(error, SmokeTestError) else "refused",
             record.model if record else None,
-            entries[0].commit if entries else None,
+            named.commit if named else None,
             error=str(error),
         )
 
 
-def stop(workspace: Workspace, environment: Environment) -> int:
-    """End every process of an environment; how many there were."""
-    processes = Processes(workspace.state / "environments" / environment)
-    with processes.exclusive():
-        running = processes.running()
-        for process in running:
-            processes.stop(process)
+def stop(workspace: Workspace, environment: Environment, by: DriverName = "process") -> int:
+    """End every service of an environment; how many there were."""
+    services = driver(workspace, environment, by)
+    with services.exclusive():
+        running = services.running()
+        for service in running:
+            services.stop(service)
         return len(running)
 
 
-def _serving(processes: Processes, model: str, port: int) -> Process | None:
-    for process in processes.running():
-        if process.digest == model and process.public_port() == port:
-            return process
+def _named(workspace: Workspace, environment: Environment) -> Entry | None:
+    """What main names, as far as this clone knows: the failure may be that origin is away."""
+    try:
+        main = workspace.git.resolve(BRANCH)
+        entries = history(workspace.git, main, environment) if main else ()
+    except ModelError:
+        return None
+    return entries[0] if entries else None
+
+
+def _serving(services: Driver, record: Record, port: int) -> Service | None:
+    for service in services.running():
+        if service.serves(record) and service.public_port() == port:
+            return service
     return None
 
 
-def _smoke_test(workspace: Workspace, process: Process, model: str) -> list[str]:
+def _smoke_test(workspace: Workspace, service: Service, model: str) -> list[str]:
     requests = read_json(workspace.store.fetch(model) / "golden.json")
-    return golden.check(process.url, requests, model)
+    return golden.check(service.url, requests, model)
 
 
 def _verified(workspace: Workspace, environment: Environment, wanted: Entry) -> bool:
@@ -120,18 +142,22 @@ def _verified(workspace: Workspace, environment: Environment, wanted: Entry) -> 
 
 
 def _start(
-    workspace: Workspace, processes: Processes, record: Record, port: int, revert: bool
-) -> Process:
-    """A process with this model that passed the golden requests, before anybody is sent to it."""
+    workspace: Workspace, services: Driver, record: Record, port: int, revert: bool
+) -> Service:
+    """A service with this model that passed the golden requests, before anybody is sent to it."""
     directory = workspace.store.fetch(record.model)
-    for left in processes.running():  # by a deployment that was killed, or it answers no more
-        if left.digest == record.model:
-            processes.stop(left)
-    process = processes.start(directory, record.model, record.version, port)
-    faults = _smoke_test(workspace, process, record.model)
-    if not faults:
-        return process
-    processes.stop(process)
+    for left in services.running():  # by a deployment that was killed, or it answers no more
+        if left.serves(record) and left.public_port() is None:
+            services.stop(left)
+    try:
+        service = services.start(record, directory, port)
+    except RefusedError as error:  # it tries its golden requests itself before it listens
+        faults = [str(error)]
+    else:
+        faults = _smoke_test(workspace, service, record.model)
+        if not faults:
+            return service
+        services.stop(service)
     message = f"{record.environment}: {short(record.model)} failed the golden requests: {faults[0]}"
     message += "; what ran before still runs"
     if not revert:
@@ -145,10 +171,10 @@ def _start(
     raise SmokeTestError(message + proposal)
 
 
-def _stop_others(processes: Processes, keep: Process) -> None:
-    for process in processes.running():
-        if process.pid != keep.pid:
-            processes.stop(process)
+def _stop_others(services: Driver, keep: Service) -> None:
+    for service in services.running():
+        if service.url != keep.url:
+            services.stop(service)
 
 
 def prediction_log(workspace: Workspace, environment: Environment) -> Path:

@@ -12,8 +12,11 @@ from pathlib import Path
 from ..errors import InputError, ModelError
 from .connection import Credentials
 
-# What says that a step failed, and not why.
-GENERIC = ("failed to solve", "returned a non-zero code", "did not complete successfully")
+# What says that a step failed, or which one, and not why.
+GENERIC = (
+    *("failed to solve", "returned a non-zero code", "did not complete successfully"),
+    *("executor failed running", ">>>", "> ["),
+)
 
 
 class DockerError(ModelError):
@@ -55,13 +58,13 @@ def docker(
 def _reason(*outputs: str) -> str:
     """The line that says why: the last that speaks of an error, and not of a failed step only."""
     text = "\n".join(outputs)
-    lines = [" ".join(line.split())[:300] for line in text.splitlines() if line.strip()]
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
     telling = [
         line
         for line in lines
         if ("error" in line.lower() or "×" in line) and not any(x in line for x in GENERIC)
     ]
-    return (telling or lines or ["it printed nothing"])[-1]
+    return (telling or lines or ["it printed nothing"])[-1][:300]
 
 
 def bridge() -> dict[str, str] | None:

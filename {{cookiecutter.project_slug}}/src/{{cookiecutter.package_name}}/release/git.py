@@ -10,6 +10,7 @@ from pathlib import Path
 from ..errors import InputError, ModelError
 
 BRANCH = "main"
+SECONDS = 600
 NAME, EMAIL = "model", "model@localhost"
 if os.environ.get("GITHUB_ACTIONS"):  # as GitHub shows the commits of its own token
     NAME, EMAIL = "github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com"
@@ -45,9 +46,12 @@ class Git:
                 capture_output=True,
                 check=False,
                 env=environment,
+                timeout=SECONDS,
             )
         except FileNotFoundError:
             raise InputError("git is not installed, or not on PATH") from None
+        except subprocess.TimeoutExpired:  # a server that takes the connection and says nothing
+            raise GitError(f"git {arguments[0]}: not done after {SECONDS} s") from None
         if result.returncode != 0:
             lines = result.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
             telling = next((x.strip() for x in lines if x.startswith((" !", "fatal:"))), lines[-1])

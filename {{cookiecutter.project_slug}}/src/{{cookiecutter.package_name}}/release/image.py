@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RefusedError
+from ..pipeline.artifact import read_card
 from ..serving import golden
 from .docker import bridge, docker, logged_in
+from .driver import last_words
 from .git import Git
 from .record import Provenance
 from .registry import Registry
@@ -26,7 +28,12 @@ MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
 STATE = "{{.State.Status}} {{.State.Health.Status}}"
 MODEL_LABEL, COMMIT_LABEL = "model.digest", "org.opencontainers.image.revision"
 BUILD_SECONDS, PUSH_SECONDS, HEALTHY_SECONDS = 1800, 900, 90
-LIMITS = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL")  # noqa: S108 - in the container
+USER, LOG = "65532:65532", "/log"  # as in the Dockerfile
+PIDS, MEMORY = 256, "2g"
+LIMITS = (
+    *("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"),  # noqa: S108 - in the container
+    *("--security-opt", "no-new-privileges", "--pids-limit", str(PIDS), "--memory", MEMORY),
+)
 
 
 def build(root: Path, model: Path, provenance: Provenance, base_image: str | None = None) -> str:
@@ -49,6 +56,7 @@ def build(root: Path, model: Path, provenance: Provenance, base_image: str | Non
         python = (context / ".python-version").read_text().strip()
         arguments = {"PYTHON": python, "MODEL_DIGEST": provenance.model}
         arguments["MODEL_VERSION"] = provenance.version
+        arguments["RUNTIME"] = read_card(model).runtime
         if base := base_image or os.environ.get("BASE_IMAGE"):
             arguments["BASE_IMAGE"] = base
         options = [f"--build-arg={key}={value}" for key, value in arguments.items()]
@@ -81,8 +89,7 @@ def smoke_test(reference: str, requests: list[dict[str, Any]], digest: str) -> N
         publish = ["--network", "host", "--env", f"MODEL_PORT={port}"]
         publish += ["--env", "MODEL_HOST=127.0.0.1"]
     container = docker(
-        "run", "--detach", *LIMITS, "--security-opt", "no-new-privileges", "--health-interval=1s",
-        *publish, reference,
+        "run", "--detach", *LIMITS, "--health-interval=1s", *publish, reference,
     )  # fmt: skip
     try:
         _wait_until_healthy(container)
@@ -150,8 +157,7 @@ def _wait_until_healthy(container: str) -> None:
         if not state.startswith(("created", "running")) or state.endswith("unhealthy"):
             break
         time.sleep(0.2)
-    log = docker("logs", "--tail", "5", container, errors=subprocess.STDOUT).splitlines()
-    last = log[-1][:300] if log else "it printed nothing"
+    last = last_words(docker("logs", "--tail", "5", container, errors=subprocess.STDOUT))
     raise RefusedError(f"the image does not get healthy ({state.strip()}): {last}")
 
 

@@ -86,6 +86,7 @@ def prepare(
         model=digest,
         image=candidate.image,
         version=candidate.version,
+        runtime=evaluation.parity.runtime,
         source=candidate.source,
         data=candidate.data,
         evaluation=sha256(text),

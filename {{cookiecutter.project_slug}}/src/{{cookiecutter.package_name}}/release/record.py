@@ -55,6 +55,7 @@ class Record(Strict):
     model: Digest
     image: Image | None = None
     version: str
+    runtime: Literal["onnx", "scikit-learn"] = Field(description="what serves the model")
     source: Source
     data: DataDigests
     evaluation: Digest

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from ..config import ENVIRONMENTS, Environment
+from .driver import DriverName, driver
 from .history import held, history, live, live_since
 from .record import short
-from .supervisor import Processes
 from .workspace import Workspace
 
 
@@ -24,20 +24,20 @@ class Status:
     advice: str
 
 
-def status(workspace: Workspace) -> tuple[Status, ...]:
+def status(workspace: Workspace, by: DriverName = "process") -> tuple[Status, ...]:
     """The state of every environment; changes nothing."""
     base = workspace.git.base()
-    return tuple(_status(workspace, base, environment) for environment in ENVIRONMENTS)
+    return tuple(_status(workspace, base, environment, by) for environment in ENVIRONMENTS)
 
 
-def _status(workspace: Workspace, base: str, environment: Environment) -> Status:
+def _status(workspace: Workspace, base: str, environment: Environment, by: DriverName) -> Status:
     entries = history(workspace.git, base, environment)
     record, since = live(entries), live_since(entries)
     running = url = None
-    for process in Processes(workspace.state / "environments" / environment).running():
-        port = process.public_port()
+    for service in driver(workspace, environment, by).running():
+        port = service.public_port()
         if port is not None:
-            running, url = process.digest, f"http://127.0.0.1:{port}"
+            running, url = service.digest, f"http://127.0.0.1:{port}"
     requests = workspace.pull_requests.list(environment, base)
     named = record.model if record else None
     if entries and record is None:

@@ -1,52 +1,28 @@
 """The processes that serve one environment on this machine, found by the locks that they hold."""
 
 import fcntl
+import functools
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import httpx
 
 from ..errors import ModelError, RefusedError
 from ..files import read_json, write_atomically
-
-START_SECONDS = 60.0
-STOP_SECONDS = 15.0
+from .driver import START_SECONDS, STOP_SECONDS, Service, exclusive, free_port, last_words
+from .record import Record
 
 
 @dataclass(frozen=True)
-class Process:
-    """A living service: its private address for checks, and the public one once it took over."""
+class Process(Service):
+    """A living service, which runs what is installed here."""
 
     pid: int
-    port: int
-    digest: str
     file: Path
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def facts(self) -> dict[str, Any]:
-        """What `/model` says; empty when it does not answer."""
-        try:
-            answer = httpx.get(f"{self.url}/model", timeout=5, trust_env=False)
-            return dict(answer.json()) if answer.status_code == 200 else {}
-        except (httpx.HTTPError, ValueError):
-            return {}
-
-    def public_port(self) -> int | None:
-        """The public port that it listens on."""
-        found = self.facts().get("listening", {}).get("public")
-        return found if isinstance(found, int) else None
 
 
 class Processes:
@@ -54,23 +30,10 @@ class Processes:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.exclusive = functools.partial(exclusive, folder)
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """One deployment of an environment at a time.
-
-        Raises:
-            RefusedError: Another one is going on.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "deploy.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise RefusedError(
-                    f"another `model deploy {self.folder.name}` is going on"
-                ) from None
-            yield
+    def recover(self) -> None:
+        """Nothing: only `start` starts a process."""
 
     def running(self) -> tuple[Process, ...]:
         """Living processes that listen; the files of dead ones are removed."""
@@ -81,19 +44,15 @@ class Processes:
                 found.append(_process(path))
         return tuple(found)
 
-    def start(self, directory: Path, digest: str, version: str, public_port: int) -> Process:
-        """Start a service on a private port and wait until it listens there.
-
-        Raises:
-            RefusedError: It ended, or did not listen in time; the message is its last line.
-        """
+    def start(self, record: Record, directory: Path, public_port: int) -> Process:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"process-{time.time_ns()}.json"
         with (self.folder / "service.log").open("ab") as log:
             child = subprocess.Popen(
                 [
                     sys.executable, "-m", f"{__package__.split('.')[0]}.serving.app",
-                    "--directory", str(directory), "--digest", digest, "--version", version,
+                    "--directory", str(directory), "--digest", record.model,
+                    "--version", record.version,
                     "--port", "0", "--public-port", str(public_port),
                     "--process-file", str(path), "--log", str(self.folder / "predictions.jsonl"),
                 ],
@@ -107,29 +66,14 @@ class Processes:
         child.kill()
         child.wait()
         _lives(path)
-        raise RefusedError(f"the service did not start: {_last_line(self.folder / 'service.log')}")
+        said = last_words((self.folder / "service.log").read_text(errors="replace"))
+        raise RefusedError(f"the service did not start: {said}")
 
     def take_over(self, process: Process, public_port: int) -> None:
-        """Let a process listen on the public port as well.
-
-        Raises:
-            RefusedError: It cannot; for example because another program has the port.
-        """
         os.kill(process.pid, signal.SIGUSR1)
-        deadline = time.monotonic() + STOP_SECONDS
-        listening: dict[str, Any] = {}
-        while time.monotonic() < deadline:
-            listening = process.facts().get("listening", {})
-            if listening.get("public") == public_port:
-                return
-            if listening.get("error"):
-                break
-            time.sleep(0.02)
-        why = listening.get("error") or "it did not answer"
-        raise RefusedError(f"port {public_port} cannot be taken over: {why}")
+        process.wait_until_public(public_port)
 
     def stop(self, process: Process) -> None:
-        """Let a process finish what it accepted, then end; kill it when it does not."""
         for name in (signal.SIGTERM, signal.SIGKILL):
             deadline = time.monotonic() + STOP_SECONDS
             if _lives(process.file):
@@ -139,14 +83,11 @@ class Processes:
                 time.sleep(0.02)
 
     def public_port(self, wanted: int) -> int:
-        """The port of the environment; 0 picks a free one once and remembers it."""
         if wanted:
             return wanted
         path = self.folder / "port.json"
         if not path.exists():
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                write_atomically(path, str(probe.getsockname()[1]))
+            write_atomically(path, str(free_port()))
         port = read_json(path)
         if not isinstance(port, int):
             raise ModelError(f"{path}: holds no port; remove it")
@@ -155,7 +96,7 @@ class Processes:
 
 def _process(path: Path) -> Process:
     facts = read_json(path)
-    return Process(facts["pid"], facts["port"], facts["digest"], path)
+    return Process(facts["port"], facts["digest"], facts["pid"], path)
 
 
 def _lives(path: Path) -> bool:
@@ -172,8 +113,3 @@ def _lives(path: Path) -> bool:
     except BlockingIOError:
         return True
     return False
-
-
-def _last_line(path: Path) -> str:
-    lines = path.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"

@@ -218,8 +218,7 @@ def _figures(
 ) -> tuple[list[Finding], tuple[Finding, ...]]:
     """Compare evaluation.json with the record, and with the figures recomputed from artefacts."""
     name = f"{folder(change.environment)}/evaluation.json"
-    content = workspace.git.show(change.head, name) or b""
-    claimed = Evaluation.parse(content, name)
+    claimed = Evaluation.parse(content := workspace.git.show(change.head, name) or b"", name)
     wrong = [
         what
         for what, there, here in (
@@ -227,6 +226,7 @@ def _figures(
             ("the candidate", claimed.candidate, record.model),
             ("the champion", claimed.champion, record.replaces.model),
             ("the holdout", claimed.holdout, record.data.holdout),
+            ("the runtime", claimed.parity.runtime, record.runtime),
         )
         if there != here
     ]

@@ -1,9 +1,9 @@
 """Does a running service give the answers that were recorded when its model was trained?"""
 
 import math
+import os
+from collections.abc import Mapping
 from typing import Any
-
-import httpx
 
 TOLERANCE = 1e-6
 
@@ -14,11 +14,15 @@ def check(url: str, golden: list[dict[str, Any]], digest: str, timeout: float = 
     Returns what is wrong, nothing for a pass. Stops at the first request that is not answered, or
     answered by another model than `digest`. `timeout` is in seconds, for each request.
     """
+    import httpx
+
     if not golden:
         return ["there are no golden requests: nothing was checked"]
     faults: list[str] = []
     # The proxies of the environment have no business between a deployment and its own service.
-    with httpx.Client(base_url=url, timeout=timeout, trust_env=False) as client:
+    with httpx.Client(
+        base_url=url, timeout=timeout, trust_env=False, headers=authorization()
+    ) as client:
         for number, batch in enumerate([*([item] for item in golden), golden]):
             alone = number < len(golden)
             name = f"golden row {number}" if alone else "all golden rows together"
@@ -38,12 +42,19 @@ def check(url: str, golden: list[dict[str, Any]], digest: str, timeout: float = 
             faults += [
                 f"{name}: expected {item['answer']}, got {str(answer)[:200]}"
                 for item, answer in zip(batch, answers, strict=True)
-                if not _equal(answer, item["answer"])
+                if not equal(answer, item["answer"])
             ]
     return faults
 
 
-def _equal(answer: Any, expected: dict[str, Any]) -> bool:
+def authorization() -> dict[str, str]:
+    """The header for a service that this machine's MODEL_TOKEN is for."""
+    token = os.environ.get("MODEL_TOKEN")
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def equal(answer: Any, expected: Mapping[str, Any]) -> bool:
+    """Whether an answer is the recorded one, numbers but for a millionth."""
     if not isinstance(answer, dict) or answer.keys() != expected.keys():
         return False
     return all(

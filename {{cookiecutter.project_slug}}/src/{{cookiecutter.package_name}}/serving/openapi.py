@@ -5,40 +5,84 @@ from typing import Any
 
 from ..features import FLOAT32_MAX, Column, Signature, category_text
 from .requests import MAX_BYTES, MAX_ROWS
+from .tables import ARROW, CSV, PARQUET
 
 REFUSALS = {
-    "400": "The body is not JSON.",
+    "400": "The body is not what its content type says.",
+    "401": "The bearer token is missing or wrong.",
+    "408": "The body took too long to arrive.",
     "413": f"More than {MAX_BYTES} bytes, or more than {MAX_ROWS} rows.",
-    "415": "The body is not application/json.",
-    "422": "A column is missing, unknown, given twice, or holds a value that does not fit it.",
+    "415": "The content type is none of those described, or the body is encoded.",
+    "422": "A column is missing, unknown, given twice, or holds a value that does not fit it;"
+    " or the model has no finite answer.",
+    "500": "The service failed; its log says why.",
+    "503": "Too many requests wait; try again soon.",
 }
+GETS = {
+    "/healthz": ("Whether the service answers.", "application/json"),
+    "/readyz": ("Whether it wants traffic: 503 while it drains.", "application/json"),
+    "/model": ("Which model it runs.", "application/json"),
+    "/metrics": ("Counters for Prometheus.", "text/plain"),
+    "/openapi.json": ("This document.", "application/json"),
+    "/docs": ("A page for people.", "text/html"),
+}
+SECURED = ("/model", "/openapi.json", "/docs")
 
 
-def document(signature: Signature, version: str) -> dict[str, Any]:
-    """The description of the service, ready to be written as JSON."""
-    row, answer = ({"$ref": f"#/components/schemas/{name}"} for name in ("Row", "Answer"))
+def document(signature: Signature, version: str, token: bool = False) -> dict[str, Any]:
+    """The description of the service, ready to be written as JSON; with a `token` where it asks
+    for one."""
+    row, answer, error = (
+        {"$ref": f"#/components/schemas/{name}"} for name in ("Row", "Answer", "Error")
+    )
     rows = {"type": "array", "items": row, "minItems": 1, "maxItems": MAX_ROWS}
     answers = {"type": "array", "items": answer}
-    error = _object({"message": {"type": "string"}, "field": {"type": ["string", "null"]}})
-    refused = _json(_object({"error": error}))
+    body = _json({"oneOf": [row, rows]})
+    body["content"] |= {
+        CSV: {"schema": {"type": "string"}},
+        ARROW: {"schema": {"type": "string", "format": "binary"}},
+        PARQUET: {"schema": {"type": "string", "format": "binary"}},
+    }
     answered = _json({"oneOf": [answer, answers]})
-    answered["headers"] = {"model-digest": {"schema": {"type": "string"}}}
+    names = ("model-digest", "x-request-id")
+    answered["headers"] = {name: {"schema": {"type": "string"}} for name in names}
+    security: list[dict[str, list[str]]] = [{"token": []}] if token else []
+    refusals = {k: text for k, text in REFUSALS.items() if k != "401" or token}
+    refused = {status: {"description": text, **_json(error)} for status, text in refusals.items()}
     predict = {
         "summary": f"Predict `{signature.target}` for one row, or for many in the same order.",
-        "requestBody": {"required": True, **_json({"oneOf": [row, rows]})},
+        "operationId": "predict",
+        "requestBody": {"required": True, **body},
         "responses": {"200": {"description": "One answer, or an array of them.", **answered}}
-        | {status: {"description": text, **refused} for status, text in REFUSALS.items()},
+        | refused,
+        "security": security,
     }
-    found = {"200": {"description": "It does.", **_json({"type": "object"})}}
-    about = {"/healthz": "Whether the service answers.", "/model": "Which model it runs."}
-    gets = {path: {"get": {"summary": text, "responses": found}} for path, text in about.items()}
-    given = {column.name: _value(column) for column in signature.columns}
+    gets = {path: {"get": _get(path, *told, token)} for path, told in GETS.items()}
+    error_schema = _object({"message": {"type": "string"}, "field": {"type": ["string", "null"]}})
+    schemas = {
+        "Row": _object({column.name: _value(column) for column in signature.columns}),
+        "Answer": _object(_answer(signature)),
+        "Error": _object({"error": error_schema}),
+    }
+    schemes = {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}} if token else {}
     return {
         "openapi": "3.1.0",
         "info": {"title": f"Model of {signature.target}", "version": version},
         "paths": {"/predict": {"post": predict}, **gets},
-        "components": {"schemas": {"Row": _object(given), "Answer": _object(_answer(signature))}},
+        "components": {"schemas": schemas, **schemes},
     }
+
+
+def _get(path: str, text: str, kind: str, token: bool) -> dict[str, Any]:
+    schema = {"type": "object" if kind.endswith("json") else "string"}
+    found: dict[str, Any] = {"200": {"description": text, "content": {kind: {"schema": schema}}}}
+    if path == "/readyz":
+        found["503"] = {"description": "It drains.", **_json({"type": "object"})}
+    secured = token and path in SECURED
+    if secured:
+        refusal = _json({"$ref": "#/components/schemas/Error"})
+        found["401"] = {"description": REFUSALS["401"], **refusal}
+    return {"summary": text, "responses": found, "security": [{"token": []}] if secured else []}
 
 
 def _value(column: Column) -> dict[str, Any]:

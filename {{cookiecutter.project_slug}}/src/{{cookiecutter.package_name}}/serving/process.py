@@ -25,6 +25,10 @@ from ..errors import InputError, RefusedError
 
 SO_ATTACH_REUSEPORT_CBPF = 51  # of Linux; Python has no name for it
 IDLE_SECONDS, BUSY_SECONDS = 1.0, 10  # how long a drain waits for connections, for requests
+KEEP_SECONDS = (
+    75  # that an idle connection is kept: longer than balancers do, so that they close it
+)
+HEAD_SECONDS = 20.0  # that the head of a request may take to arrive
 
 
 def lock(process_file: Path) -> int:
@@ -76,12 +80,23 @@ class Server(uvicorn.Server):
         started: Callable[[], None],
         public: Callable[[], socket.socket] | None = None,
     ) -> None:
-        config = uvicorn.Config(app, lifespan="off", ws="none", access_log=False)
-        config.timeout_graceful_shutdown = BUSY_SECONDS
+        config = uvicorn.Config(
+            app,
+            interface="asgi3",
+            lifespan="off",
+            ws="none",
+            access_log=False,
+            log_config=None,
+            proxy_headers=False,  # nobody asks for a caller's address
+            server_header=False,
+            timeout_keep_alive=KEEP_SECONDS,
+            timeout_graceful_shutdown=BUSY_SECONDS,
+        )
         super().__init__(config)
         self.listening, self.notify_started, self.make_public = listening, started, public
         self.public: socket.socket | None = None
         self.public_wanted = False
+        self.silent: dict[Any, float] = {}  # connections that owe a request's head, since when
 
     def open_public(self, *_: object) -> None:
         """Listen on the public port from the next tick on; a handler of signals."""
@@ -104,7 +119,22 @@ class Server(uvicorn.Server):
                 await super().startup([self.public])  # without a lifespan this adds a listener
                 self.servers = [*private, *self.servers]
                 self.listening["public"] = self.public.getsockname()[1]
+        if counter % 10 == 0:
+            self._close_silent()
         return await super().on_tick(counter)
+
+    def _close_silent(self) -> None:
+        """Close connections whose request does not come: once a second, instead of a timer each.
+        uvicorn itself looks after those that have had an answer and say nothing."""
+        now, before = time.monotonic(), self.silent
+        self.silent = {}
+        for connection in self.server_state.connections:
+            cycle = getattr(connection, "cycle", None)
+            idle = getattr(connection, "timeout_keep_alive_task", None) is not None
+            if not idle and (cycle is None or cycle.response_complete):
+                since = self.silent[connection] = before.get(connection, now)
+                if now - since > HEAD_SECONDS:
+                    connection.transport.close()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self.public:

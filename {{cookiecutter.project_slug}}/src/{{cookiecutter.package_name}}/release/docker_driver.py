@@ -1,0 +1,205 @@
+"""The containers that serve one environment on this machine, found by their labels.
+
+They share the host's network, so that two can listen on the public port during a switch, exactly as
+two processes do (serving/process.py): one signal opens the port, and SIGTERM hands it over. Which
+one passed its test is told by its restart policy: Docker starts those, and only those, again.
+"""
+
+import functools
+import hashlib
+import os
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.models.containers import Container as Engine
+from requests.exceptions import RequestException
+
+from ..errors import RefusedError
+from .connection import Credentials
+from .docker import DockerError
+from .driver import START_SECONDS, STOP_SECONDS, Service, exclusive, free_port, last_words
+from .image import COMMIT_LABEL, LOG, MEMORY, MODEL_LABEL, PIDS, USER
+from .record import Record
+
+# The folder of the environment, the image, and the ports.
+OWNER, IMAGE, PORT, PUBLIC = (f"model.deployment{x}" for x in ("", ".image", ".port", ".public"))
+# The restart policy of what passed its test. Not `unless-stopped`: to Docker any signal is a stop.
+PASSED = "always"
+# Settings of the service that this process was given. No other variable gets into a container.
+HANDED_ON = ("MODEL_HOST", "MODEL_TOKEN", "MODEL_LOG_SAMPLE", "MODEL_ACCESS_LOG")
+
+
+@dataclass(frozen=True)
+class Container(Service):
+    """A container, by what its labels say. `passed`: it was let through to the public port."""
+
+    image: str
+    public: int
+    passed: bool
+    engine: Engine
+
+    @classmethod
+    def of(cls, engine: Engine) -> "Container":
+        said = engine.labels
+        policy = engine.attrs["HostConfig"]["RestartPolicy"]["Name"]
+        numbers = (int(said[PORT]), int(said[PUBLIC]))
+        return cls(numbers[0], said[MODEL_LABEL], said[IMAGE], numbers[1], policy == PASSED, engine)
+
+    def serves(self, record: Record) -> bool:
+        """Also a patched runtime is something new: another image around the same model."""
+        return (self.digest, self.image) == (record.model, record.image)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """What Docker says, as an error of ours."""
+    try:
+        yield
+    except (DockerException, RequestException) as error:
+        said = getattr(error, "explanation", None) or error
+        raise DockerError(f"docker: {' '.join(str(said).split())[:300]}") from None
+
+
+class Containers:
+    """Those that were started for one folder, that of an environment on this machine.
+
+    Raises:
+        DockerError: There is no daemon to ask.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.owner = folder, str(folder.resolve())
+        number = hashlib.sha256(self.owner.encode()).hexdigest()[:8]
+        self.name = f"model-{folder.name}-{number}"  # also of the volume with the prediction log
+        with _one_line():
+            self.client = docker.from_env()
+        self.exclusive = functools.partial(exclusive, folder)
+
+    @_one_line()
+    def recover(self) -> None:
+        for container in self.running():
+            if container.passed:
+                self._open_again(container)
+
+    @_one_line()
+    def running(self) -> tuple[Container, ...]:
+        """Also those that ended: of a deployment that was killed, or somebody stopped them."""
+        wanted = {"label": f"{OWNER}={self.owner}"}
+        found = self.client.containers.list(all=True, filters=wanted, ignore_removed=True)
+        return tuple(Container.of(engine) for engine in found)
+
+    @_one_line()
+    def public_port(self, wanted: int) -> int:
+        return wanted or next((c.public for c in self.running()), 0) or free_port()
+
+    @_one_line()
+    def start(self, record: Record, directory: Path, public_port: int) -> Container:  # noqa: ARG002
+        image, port = self._image(record), free_port()
+        settings = {
+            "MODEL_DIGEST": record.model,
+            "MODEL_VERSION": record.version,
+            "MODEL_HOST": "127.0.0.1",
+            "MODEL_PORT": str(port),
+            "MODEL_PUBLIC_PORT": str(public_port),
+            "MODEL_LOG": f"{LOG}/predictions.jsonl",
+        } | {name: os.environ[name] for name in HANDED_ON if os.environ.get(name)}
+        labels = {OWNER: self.owner, IMAGE: record.image, PORT: str(port), PUBLIC: str(public_port)}
+        engine = self.client.containers.create(
+            image,
+            name=f"{self.name}-{secrets.token_hex(3)}",
+            labels=labels,
+            environment=settings,
+            network_mode="host",
+            stop_signal="SIGTERM",  # left out, Docker starts nothing again that ever got a signal
+            user=USER,
+            read_only=True,
+            tmpfs={"/tmp": ""},  # noqa: S108 - in the container
+            volumes={self.name: {"bind": LOG, "mode": "rw"}},
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            pids_limit=PIDS,
+            mem_limit=MEMORY,
+        )
+        engine.start()
+        container = Container.of(engine)
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            engine.reload()
+            if engine.status != "running":
+                break
+            if container.facts().get("digest") == record.model:
+                return container
+            time.sleep(0.05)
+        said = last_words(engine.logs(tail=5).decode(errors="replace"))
+        self._remove(container)
+        raise RefusedError(f"the service did not start: {said}")
+
+    @_one_line()
+    def take_over(self, container: Container, public_port: int) -> None:
+        container.engine.update(restart_policy={"Name": PASSED})
+        container.engine.kill(signal=signal.SIGUSR1)
+        container.wait_until_public(public_port)
+
+    @_one_line()
+    def stop(self, container: Container) -> None:
+        with suppress(NotFound):
+            container.engine.update(
+                restart_policy={"Name": "no"}
+            )  # for ever, whoever is killed now
+            container.engine.stop(timeout=int(STOP_SECONDS))
+        self._remove(container)
+
+    def _remove(self, container: Container) -> None:
+        with suppress(NotFound):
+            container.engine.remove(force=True)
+
+    def _open_again(self, container: Container) -> None:
+        """Docker started it anew, after a crash or with the machine: it knows its private port."""
+        deadline = time.monotonic() + STOP_SECONDS
+        while not container.facts() and time.monotonic() < deadline:
+            container.engine.reload()
+            if container.engine.status != "running":
+                return
+            time.sleep(0.05)
+        if container.public_port() is None:
+            with suppress(RefusedError, APIError):  # it will be replaced
+                container.engine.kill(signal=signal.SIGUSR1)
+                container.wait_until_public(container.public)
+
+    def _image(self, record: Record) -> Any:
+        """The record's image, by digest; one that says itself what the record says of it."""
+        if record.image is None:
+            raise RefusedError(
+                f"{record.environment}: the record names no image; promote a candidate that was"
+                " packaged with `model package --image NAME`, or use --driver process"
+            )
+        try:
+            image = self.client.images.get(record.image)
+        except ImageNotFound:
+            self._pull(record.image)
+            image = self.client.images.get(record.image)
+        said = (image.labels.get(MODEL_LABEL), image.labels.get(COMMIT_LABEL))
+        if said != (record.model, record.source.commit):
+            raise RefusedError(
+                f"{record.image} says that it holds model {said[0]} of commit {said[1]}; the record"
+                f" names {record.model} of {record.source.commit}"
+            )
+        return image
+
+    def _pull(self, reference: str) -> None:
+        name, _, digest = reference.partition("@")
+        ours = Credentials.find(name.partition("/")[0])  # else what `docker login` left
+        auth = {"username": ours.username, "password": ours.password} if ours else None
+        for line in self.client.api.pull(
+            name, tag=digest, stream=True, decode=True, auth_config=auth
+        ):
+            if "error" in line:
+                raise DockerError(f"docker pull {reference}: {' '.join(line['error'].split())}")

@@ -1,0 +1,111 @@
+"""What answers: ONNX Runtime, or the runtime that trained the model where that cannot stand in.
+
+Both take typed columns and give scores; neither knows requests, files of rows or git.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from .errors import InputError
+from .features import Inputs, Signature, from_inputs
+from .pipeline.artifact import ONNX_FILE, Model, ModelCard
+
+
+class Runtime(Protocol):
+    """Scores of shape (n,), float64: P(positive class), or the predicted value."""
+
+    def scores(self, inputs: Inputs) -> np.ndarray:
+        """Score n rows, each as if it were alone; NaN where there is no finite float32."""
+
+
+def load(directory: Path, card: ModelCard) -> Runtime:
+    """The runtime that serves a model directory, as its card says.
+
+    Raises:
+        RefusedError: The model file holds a type that is not trusted.
+        InputError: A file is missing or damaged, or this environment has not that runtime.
+    """
+    try:
+        if card.runtime == "onnx":
+            return OnnxRuntime((directory / ONNX_FILE).read_bytes(), card.signature)
+        return TrainingRuntime(Model.load(directory))
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    except ImportError as error:
+        raise InputError(
+            f"{directory}: runs in {card.runtime}, and {error.name} is not installed here; an image"
+            f" for it is built with --build-arg RUNTIME={card.runtime}"
+        ) from None
+
+
+class OnnxRuntime:
+    """ONNX Runtime on one thread: workers share the cores, and sums keep their order."""
+
+    def __init__(self, graph: bytes, signature: Signature) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors, and they are raised
+        self.graph = graph
+        try:  # from bytes, so that a model cannot name further files of this machine
+            self.session = onnxruntime.InferenceSession(
+                graph, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its own derive from nothing narrower
+            raise InputError(f"{ONNX_FILE}: {' '.join(str(error).split())[:200]}") from None
+        self.names = [item.name for item in self.session.get_inputs()]
+        if not set(self.names) <= set(Inputs._fields):
+            raise InputError(f"{ONNX_FILE}: takes {', '.join(self.names)}, not numbers, categories")
+        self.outputs = [self.session.get_outputs()[0].name]
+        self.positive = 1 if signature.task == "classification" else 0
+
+    def scores(self, inputs: Inputs) -> np.ndarray:
+        feed = {name: getattr(inputs, name) for name in self.names}
+        found: np.ndarray = self.session.run(self.outputs, feed)[0]
+        return _finite(found[:, self.positive])
+
+    def thresholds(self) -> list[tuple[int, float]]:
+        """What trees compare the columns of their input with: (place, value), each once, sorted."""
+        import onnx
+
+        found: set[tuple[int, float]] = set()
+        for node in onnx.load_from_string(self.graph).graph.node:
+            told = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+            if "nodes_featureids" in told:
+                places, values = told["nodes_featureids"], told["nodes_values"]
+                modes = told["nodes_modes"]
+                found |= {
+                    (p, v) for p, v, m in zip(places, values, modes, strict=True) if m != b"LEAF"
+                }
+        return sorted(found)
+
+
+class TrainingRuntime:
+    """The fitted pipeline, on a DataFrame such as it was fitted on."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def scores(self, inputs: Inputs) -> np.ndarray:
+        try:
+            with np.errstate(all="ignore"):
+                return _finite(self.model.scores(from_inputs(inputs, self.model.signature)))
+        except ValueError:  # scikit-learn refuses all rows where one overflows on its way
+            rows = len(inputs.numbers)
+            if rows == 1:
+                return np.full(1, np.nan)
+            halves = (slice(None, rows // 2), slice(rows // 2, None))
+            parts = [self.scores(Inputs(*(array[half] for array in inputs))) for half in halves]
+            return np.concatenate(parts)
+
+
+def _finite(scores: np.ndarray) -> np.ndarray:
+    narrow = scores
+    if scores.dtype != np.float32:  # as ONNX Runtime gives it, it is narrow already
+        with np.errstate(over="ignore"):
+            narrow = scores.astype(np.float32)
+    finite, wide = np.isfinite(narrow), scores.astype(np.float64)
+    return wide if finite.all() else np.where(finite, wide, np.nan)

@@ -1,0 +1,136 @@
+"""The parts of a run to its files: the rows that got an answer, and beside them the others."""
+
+import contextlib
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from .batch import cell_numbers, present
+
+REJECTED = ("rejected_row", "rejected_column", "rejected_reason")
+Write = Callable[[pa.Table], None]
+
+
+class Form(NamedTuple):
+    """What the output is: its columns with their types, and facts about what made it. `cells`: the
+    rows are text from a .csv file."""
+
+    schema: pa.Schema
+    facts: dict[str, str]
+    cells: bool
+
+
+def reasons(part: pa.Table) -> Counter[str]:
+    """How many rows of a part have no answer, by column and reason."""
+    columns, reasons = part.columns[-2:]
+    bad = pa.table({"column": columns, "reason": reasons}).filter(reasons.is_valid())
+    groups = bad.group_by(["column", "reason"], use_threads=False).aggregate([([], "count_all")])
+    found = Counter[str]()
+    for group in groups.to_pylist():
+        reason = group["reason"].partition(": ")[0]  # without the text of a malformed row
+        name = f"{group['column']}: {reason}" if group["column"] else reason
+        found[name] += group["count_all"]
+    return found
+
+
+def write_answered(parts: Iterable[pa.Table], path: Path, form: Form) -> None:
+    """Write the rows with an answer, in their order, with its columns last."""
+    typed = path.suffix == ".parquet"
+    with _parquet(path, form) if typed else _lines(path, form.schema.names) as write:
+        for part in parts:
+            kept = part.column(part.num_columns - 1).null_count
+            good = part if kept == len(part) else part.filter(part.columns[-1].is_null())
+            columns = good.columns[:-2]
+            if form.cells and typed:
+                columns = [_typed(c, f.type) for c, f in zip(columns, form.schema, strict=True)]
+            write(pa.table(columns, names=form.schema.names))
+
+
+def write_rejected(parts: Iterable[pa.Table], path: Path, names: list[str]) -> None:
+    """Write the rows without an answer: number (from 0), column and reason, then the values."""
+    places = [n for n, name in enumerate(names) if name not in REJECTED]  # of an earlier run
+    header = [*REJECTED, *(names[n] for n in places)]
+    with _lines(path, header) as write:
+        place = 0
+        for part in parts:
+            bad = part.columns[-1].is_valid()
+            numbers = pa.array(place + np.flatnonzero(bad.to_numpy()))
+            found = part.filter(bad)
+            columns = [pa.chunked_array([numbers]), *found.columns[-2:]]
+            write(pa.table([*columns, *(found.column(n) for n in places)], names=header))
+            place += len(part)
+
+
+@contextlib.contextmanager
+def _parquet(path: Path, form: Form) -> Iterator[Write]:
+    facts = {**(form.schema.metadata or {}), **form.facts}
+    schema = form.schema.with_metadata(facts)
+    # Numbers seldom repeat: to look for repetitions would take three times as long.
+    texts = [field.name for field in schema if _is_text(field.type)]
+    with pa.parquet.ParquetWriter(path, schema, use_dictionary=texts) as writer:
+
+        def write(table: pa.Table) -> None:
+            if len(table):
+                writer.write_table(table.cast(schema), row_group_size=len(table))
+
+        yield write
+
+
+@contextlib.contextmanager
+def _lines(path: Path, names: list[str]) -> Iterator[Write]:
+    header = io.StringIO()
+    csv.writer(header, lineterminator="\n").writerow(names)
+    with path.open("wb") as file:
+        file.write(header.getvalue().encode())
+        yield lambda table: _write_lines(table, file)
+
+
+def _write_lines(table: pa.Table, file: Any) -> None:
+    """The rows without a header; texts are quoted only in batches where one needs it."""
+    columns = [_plain(column) for column in table.columns]
+    for batch in pa.table(columns, names=table.column_names).to_batches():
+        lines = pa.BufferOutputStream()
+        try:
+            pa.csv.write_csv(batch, lines, _options("none"))
+        except pa.ArrowInvalid:
+            lines = pa.BufferOutputStream()
+            pa.csv.write_csv(batch, lines, _options("needed"))
+        file.write(lines.getvalue())
+
+
+def _options(quoting: str) -> Any:
+    return pa.csv.WriteOptions(include_header=False, quoting_style=quoting)
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column as a .csv file can hold it; NaN is missing there."""
+    kind = column.type
+    if pa.types.is_nested(kind):
+        texts = [None if value is None else str(value) for value in column.to_pylist()]
+        return pa.chunked_array([pa.array(texts, pa.string())])
+    if pa.types.is_floating(kind):
+        wide = column.cast(pa.float32()) if pa.types.is_float16(kind) else column
+        return pc.if_else(pc.is_nan(wide), pa.scalar(None, wide.type), wide)
+    return column.cast(pa.string()) if pa.types.is_string_view(kind) else column
+
+
+def _typed(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """A column of cells as the output has it."""
+    if not pa.types.is_string(column.type):
+        return column  # an answer
+    arrays = [present(chunk) for chunk in column.chunks]
+    numbers = pa.types.is_floating(kind)
+    return pa.chunked_array([cell_numbers(a) if numbers else a for a in arrays], kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))

@@ -1,0 +1,178 @@
+"""A cell means what training read in it, whatever stands in the rows around it."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from ..package import batch, data, features, rows
+
+AGE = features.Column("age", "number", nullable=True)
+TASK: Any = "regression"
+SPELLINGS = [
+    *("", "NA", "nan", "NAN", "inf", "1", "01", "1.0", "1.", "+1", "-1", "1e0", "2.5", ".5", "0x1"),
+    *("1_0", "１", "1e39", "1e400", "True", "true", "tRue", "abc", "None", "0.1", "-0.0", "1,5"),
+    *("9007199254740993", "18446744073709551617", "1;5"),
+]
+CELLS = st.sampled_from([*SPELLINGS, " 1", "1 ", "x y", " true", '"'])
+PLAIN = {  # columns of one kind, as a person or a program writes them
+    "integers": st.sampled_from(["", "1", "2", "007", "-3", "+4"]),
+    "decimals": st.sampled_from(["NA", "1.0", "1", "2.50", "1e3", " 7"]),
+    "booleans": st.sampled_from(["", "True", "true", "FALSE"]),
+    "texts": st.sampled_from(["", "a", "1.0", "007", "true", "x,y", 'q"', "null"]),
+}
+
+
+def signature(*columns: features.Column) -> features.Signature:
+    return features.Signature(TASK, columns, "y")
+
+
+def write(path: Path, cells: list[str], name: str) -> Path:
+    pd.DataFrame({"row": range(len(cells)), name: cells}).to_csv(path, index=False)
+    return path
+
+
+def read(path: Path, told: features.Signature, rows_each: int) -> list[tuple[Any, ...]]:
+    """Of each row: the number or text, and the reasons to refuse it."""
+    source = rows.Rows(path)
+    source.rows_each = rows_each
+    found: list[tuple[Any, ...]] = []
+    for chunk in source.chunks():
+        inputs, refused = batch.typed(chunk.table, told, csv=source.csv)
+        values = (inputs.numbers if inputs.numbers.size else inputs.categories)[:, 0]
+        masks = [(refusal.reason, refusal.rows.tolist()) for refusal in refused]
+        found += [
+            (str(value), [reason for reason, mask in masks if mask[place]])
+            for place, value in enumerate(values)
+        ]
+    return found
+
+
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(CELLS, min_size=1, max_size=20), st.integers(1, 21), st.booleans())
+def test_a_cell_hangs_on_no_other_row(
+    tmp_path_factory: pytest.TempPathFactory, cells: list[str], size: int, number: bool
+) -> None:
+    kind = AGE if number else features.Column("age", "category", True, ("1", "True", "2.5", "01"))
+    path = write(tmp_path_factory.mktemp("cells") / "in.csv", cells, "age")
+    assert read(path, signature(kind), size) == read(path, signature(kind), len(cells))
+
+
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@given(drawn=st.data())
+@pytest.mark.parametrize("kind", PLAIN)
+def test_the_rows_of_training_mean_what_they_meant_in_training(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, drawn: st.DataObject
+) -> None:
+    cells = drawn.draw(st.lists(PLAIN[kind], min_size=1, max_size=20))
+    path = write(tmp_path_factory.mktemp("training") / "in.csv", cells, "x")
+    texts = features.category_texts(data.read_table(path)["x"])
+    known = tuple(sorted(set(texts) - {""}))
+    column = features.Column("x", "category", True, known)
+    assert read(path, signature(column), 7) == [(text, []) for text in texts]
+
+
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.one_of(CELLS, st.floats().map(str)), min_size=1, max_size=20))
+def test_a_number_is_what_training_takes_it_for(
+    tmp_path_factory: pytest.TempPathFactory, cells: list[str]
+) -> None:
+    path = write(tmp_path_factory.mktemp("numbers") / "in.csv", cells, "age")
+    found = read(path, signature(AGE), 7)
+    for cell, (value, reasons) in zip(cells, found, strict=True):
+        alone = data.read_table(write(path, [cell], "age"))["age"]
+        numbers, bad = features.parsed_numbers(alone)
+        assert (value, reasons) == (str(numbers[0]), ["is not a number"] if bad[0] else [])
+
+
+@pytest.mark.parametrize(
+    ("cell", "known", "text"),
+    [
+        ("1.0", {"1"}, "1"),
+        ("1.0", {"1", "1.0"}, "1.0"),
+        ("007", {"7"}, "7"),
+        ("007", {"007", "7"}, "007"),
+        ("true", {"True"}, "True"),
+        ("2.50", {"2.5"}, "2.5"),
+        ("9007199254740993", {"9007199254740993"}, "9007199254740993"),
+        ("1_0", {"10"}, "1_0"),
+        ("1" * 5000, {"1"}, "1" * 5000),
+        ("basic ", {"basic"}, "basic "),
+    ],
+)
+def test_a_cell_names_the_category_that_it_spells(cell: str, known: set[str], text: str) -> None:
+    assert batch.cell_category(cell, frozenset(known)) == text
+
+
+def test_missing_cells_are_those_of_pandas() -> None:
+    parsers = importlib.import_module("pandas._libs.parsers")
+    assert set(batch.MISSING_CELLS.to_pylist()) == parsers.STR_NA_VALUES
+
+
+VALUES = st.one_of(
+    st.tuples(st.just(pa.int64()), st.integers(-(2**53), 2**53)),
+    st.tuples(st.just(pa.float64()), st.floats(allow_nan=False)),
+    st.tuples(st.just(pa.float32()), st.floats(width=32, allow_nan=False)),
+    st.tuples(st.just(pa.bool_()), st.booleans()),
+    st.tuples(st.just(pa.string()), st.text(max_size=3)),
+    st.tuples(st.just(pa.date32()), st.dates()),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(VALUES, min_size=1, max_size=1), st.data())
+def test_a_typed_column_is_read_as_pandas_reads_it(
+    first: list[tuple[pa.DataType, Any]], drawn: st.DataObject
+) -> None:
+    kind = first[0][0]
+    same = VALUES.filter(lambda pair: pair[0] == kind).map(lambda pair: pair[1])
+    values = drawn.draw(st.lists(st.one_of(st.none(), same), min_size=1, max_size=6))
+    table = pa.table({"x": pa.array(values, kind)})
+    alone = [features.category_text(value) for value in table.to_pydict()["x"]]
+    column = features.Column("x", "category", True, ())
+    inputs, _ = batch.typed(table, signature(column), csv=False)
+    assert inputs.categories[:, 0].tolist() == alone
+    coded = pa.table({"x": table["x"].combine_chunks().dictionary_encode()})
+    again, _ = batch.typed(coded, signature(column), csv=False)
+    assert again.categories[:, 0].tolist() == alone
+    assert features.category_texts(table["x"].to_pandas()).tolist() == alone
+
+
+def test_rows_count_from_zero_in_whatever_pieces_they_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces of the parser end anywhere; rows of a wrong length stand at their ends too."""
+    lines = ["a,b", *(f"{n},x" if n % 3 else f"{n}" for n in range(200)), "200", "201"]
+    (tmp_path / "in.csv").write_text("\n".join(lines) + "\n")
+    for block in (24, 100, 1 << 20):
+        monkeypatch.setattr(rows, "BLOCK", block)
+        for size, start in ((1, 0), (7, 3), (64, 199), (500, 0), (9, 201), (9, 202)):
+            source = rows.Rows(tmp_path / "in.csv")
+            source.rows_each = size
+            place = start
+            for chunk in source.chunks(start):
+                assert chunk.start == place
+                for number, row in enumerate(chunk.table.to_pylist()):
+                    wrong = (place + number) % 3 == 0 or place + number >= 200
+                    assert row["a"] == (None if wrong else str(place + number))
+                    assert (number in chunk.malformed) == wrong
+                place += len(chunk.table)
+            assert place == 202
+
+
+@pytest.mark.parametrize("group", [50, 64, 1000])
+def test_a_parquet_file_is_read_from_any_row_on(tmp_path: Path, group: int) -> None:
+    path = tmp_path / "in.parquet"
+    pd.DataFrame({"a": np.arange(500)}).to_parquet(path, row_group_size=group)
+    for start in (0, 1, 49, 50, 64, 499, 500):
+        source = rows.Rows(path)
+        source.rows_each = 64
+        chunks = list(source.chunks(start))
+        found = [value for chunk in chunks for value in chunk.table["a"].to_pylist()]
+        assert found == list(range(start, 500))
+        assert {len(chunk.table) for chunk in chunks[:-1]} <= {64}
