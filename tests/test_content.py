@@ -8,9 +8,13 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from .conftest import FOLDER, OTHER_ANSWERS, ROOT, BakedProject, run
 
@@ -246,3 +250,24 @@ def test_help_is_the_default_target_and_lists_every_target(project: BakedProject
 
         assert re.findall(r"^  make (\S+)", printed, flags=re.MULTILINE) == targets
         assert max(map(len, printed.splitlines())) <= 100
+
+
+def test_the_dashboard_is_what_grafana_reads(template: Path) -> None:
+    """Grafana's own types keep every field of it, and change none."""
+    path = template / FOLDER / "monitoring" / "grafana" / "dashboards" / "model.json"
+    dashboard = json.loads(path.read_text(encoding="utf-8"))
+    register_default_plugins()
+
+    kept = json.loads(JSONEncoder().encode(Dashboard.from_json(dashboard)))
+
+    assert len(kept["panels"]) == len(dashboard["panels"]) > 5
+    assert dashboard == pruned(kept, dashboard)
+
+
+def pruned(kept: Any, to: Any) -> Any:
+    """Without what the types fill in where a dashboard says nothing."""
+    if isinstance(to, dict) and isinstance(kept, dict):
+        return {name: pruned(kept.get(name), value) for name, value in to.items()}
+    if isinstance(to, list) and isinstance(kept, list):
+        return [pruned(*pair) for pair in zip(kept, to, strict=False)]
+    return kept

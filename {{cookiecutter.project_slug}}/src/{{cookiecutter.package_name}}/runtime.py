@@ -63,9 +63,10 @@ class OnnxRuntime:
         self.positive = 1 if signature.task == "classification" else 0
 
     def scores(self, inputs: Inputs) -> np.ndarray:
-        feed = {name: getattr(inputs, name) for name in self.names}
+        asked = _in_company(inputs)
+        feed = {name: getattr(asked, name) for name in self.names}
         found: np.ndarray = self.session.run(self.outputs, feed)[0]
-        return _finite(found[:, self.positive])
+        return _finite(found[: len(inputs.numbers), self.positive])
 
     def thresholds(self) -> list[tuple[int, float]]:
         """What trees compare the columns of their input with: (place, value), each once, sorted."""
@@ -90,16 +91,25 @@ class TrainingRuntime:
         self.model = model
 
     def scores(self, inputs: Inputs) -> np.ndarray:
+        rows = len(inputs.numbers)
+        frame = from_inputs(_in_company(inputs), self.model.signature)
         try:
             with np.errstate(all="ignore"):
-                return _finite(self.model.scores(from_inputs(inputs, self.model.signature)))
+                return _finite(self.model.scores(frame)[:rows])
         except ValueError:  # scikit-learn refuses all rows where one overflows on its way
-            rows = len(inputs.numbers)
             if rows == 1:
                 return np.full(1, np.nan)
             halves = (slice(None, rows // 2), slice(rows // 2, None))
             parts = [self.scores(Inputs(*(array[half] for array in inputs))) for half in halves]
             return np.concatenate(parts)
+
+
+def _in_company(inputs: Inputs) -> Inputs:
+    """A lone row is asked twice: a linear model sums one row in another order than many, so that
+    the last bit of an answer would hang on whether the service or a batch was asked."""
+    if len(inputs.numbers) != 1:
+        return inputs
+    return Inputs(inputs.numbers.repeat(2, axis=0), inputs.categories.repeat(2, axis=0))
 
 
 def _finite(scores: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """ONNX Runtime serves a model only where it answers as scikit-learn does; else it says why not."""
 
 import re
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -189,6 +190,34 @@ def test_what_cannot_be_converted_is_served_by_what_trained_it(trap: str) -> Non
     assert isinstance(served, runtime.TrainingRuntime)
     assert found.not_onnx
     assert "\n" not in found.not_onnx
+
+
+# Traps of the conversion that typed columns take away: what springs them cannot reach the pipeline.
+HARMLESS: dict[str, Any] = {
+    "a missing category is no NaN": pipeline(
+        LogisticRegression(),
+        texts=OneHotEncoder(
+            categories=[["", *PLANS, np.nan], ["", "north", "south", np.nan]],
+            handle_unknown="ignore",
+            sparse_output=False,
+            dtype=np.float32,
+        ),
+    ),
+    "no column has the type category": pipeline(
+        HistGradientBoostingClassifier(categorical_features="from_dtype", **TREES)
+    ),
+}
+
+
+@pytest.mark.parametrize("trap", HARMLESS)
+def test_what_typed_columns_never_hold_springs_no_trap(trap: str) -> None:
+    given = rows()
+    found, _, _ = export.served_by(fitted(HARMLESS[trap], given), given.frame)
+    assert (found.runtime, found.not_onnx) == ("onnx", None)
+
+
+def test_protobuf_is_the_one_that_converts_gradient_boosting() -> None:
+    assert version("protobuf").startswith("6.")
 
 
 class Biased(runtime.TrainingRuntime):

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from ..package import batch, data, features, rows
+from ..package import batch, cells, data, features, rows
 
 AGE = features.Column("age", "number", nullable=True)
 TASK: Any = "regression"
@@ -103,15 +103,17 @@ def test_a_number_is_what_training_takes_it_for(
         ("1_0", {"10"}, "1_0"),
         ("1" * 5000, {"1"}, "1" * 5000),
         ("basic ", {"basic"}, "basic "),
+        ("NA", {"1"}, ""),
+        ("NA", {"NA"}, "NA"),
     ],
 )
 def test_a_cell_names_the_category_that_it_spells(cell: str, known: set[str], text: str) -> None:
-    assert batch.cell_category(cell, frozenset(known)) == text
+    assert cells.category(cell, frozenset(known)) == text
 
 
 def test_missing_cells_are_those_of_pandas() -> None:
     parsers = importlib.import_module("pandas._libs.parsers")
-    assert set(batch.MISSING_CELLS.to_pylist()) == parsers.STR_NA_VALUES
+    assert cells.MISSING == parsers.STR_NA_VALUES
 
 
 VALUES = st.one_of(

@@ -157,7 +157,7 @@ def test_a_number_in_a_csv_file_is_read_as_programs_write_it(text: str, value: f
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("nan", "not NaN"), ("inf", "beyond the range"), ("1_0", "not text"), ("x", "not text"),
+        ("nan", "must not be missing"), ("inf", "not text"), ("1_0", "not text"), ("x", "not text"),
         ("0x10", "not text"), ('"a\nb"', "not text"), ("1e999", "beyond the range"),
     ],
 )  # fmt: skip

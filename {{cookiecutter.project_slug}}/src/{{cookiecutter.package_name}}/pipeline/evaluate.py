@@ -12,7 +12,7 @@ import pandas as pd
 from ..errors import InputError
 from ..features import InvalidRowsError, Signature, category_texts, refused, to_frame
 from ..runtime import load
-from ..serving.requests import decode
+from ..serving.decoder import Decoder
 from .artifact import Model
 from .evaluation import Cost, Decisions, Evaluation, Parity, Slice
 from .metrics import Scored as Scored, compare
@@ -152,6 +152,7 @@ def _cost(directory: Path, model: Model, holdout: pd.DataFrame) -> Cost:
     """The size of a model directory, and the time from one row's request to its answer, in what
     serves it."""
     told, served = model.signature, load(directory, model.card)
+    decode = Decoder(told)
     end = time.perf_counter() + LATENCY_SECONDS
     rows = to_frame(holdout, told.columns)
     rows = rows.drop([fault.row for fault in refused(rows, told)]).head(LATENCY_ROWS)
@@ -163,7 +164,7 @@ def _cost(directory: Path, model: Model, holdout: pd.DataFrame) -> Cost:
         if len(taken) > 2 * WARM_UP_ROWS and time.perf_counter() > end:
             break  # a slow model is known after a few rows
         start = time.perf_counter()
-        told.answers(served.scores(decode(bodies[at % len(bodies)], told).inputs))
+        told.answers(served.scores(decode(bodies[at % len(bodies)]).inputs))
         taken.append(1000 * (time.perf_counter() - start))
     p50, p99 = np.percentile(taken[WARM_UP_ROWS:], [50, 99]).tolist()
     size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())

@@ -1,4 +1,4 @@
-"""Does what serves answer as what was trained, and does the service answer as a batch does?
+"""Does what serves answer as what was trained, and does the service answer as `model predict` does?
 
 Conversions can be silently wrong, and only on some rows: so beside the holdout, rows are made with
 each column missing in turn, unknown categories, extreme values, and values at the thresholds of
@@ -11,10 +11,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from ..features import FLOAT32_MAX, Inputs, Signature, refused, to_inputs
+from ..features import FLOAT32_MAX, Column, Signature, to_inputs
 from ..runtime import OnnxRuntime, Runtime, TrainingRuntime
-from ..serving.requests import RequestError, decode
+from ..serving.batch import score
+from ..serving.decoder import Decoder
+from ..serving.requests import RequestError
+from ..serving.rows import Chunk
 from .artifact import Model
 from .evaluation import Parity
 
@@ -30,12 +34,13 @@ def parity(model: Model, served: Runtime, rows: pd.DataFrame) -> Parity:
     `rows` are typed as `to_frame` makes them, at least one.
     """
     told = model.signature
-    every = pd.concat([rows, *made(rows, told), *_at_thresholds(rows, told, served)])
+    thresholds = list(at_thresholds(rows, told, served))
+    every = pd.concat([rows, *made(rows, told), *thresholds])
     inputs = to_inputs(every, told)
     expected, found = TrainingRuntime(model).scores(inputs), served.scores(inputs)
     apart = np.abs(expected - found)[~np.isnan(expected)]
-    largest = float(np.nanmax(np.abs(expected[: len(rows)]), initial=1.0))
-    online = pd.concat([rows.head(ONLINE_ROWS), *made(rows.head(1), told)], ignore_index=True)
+    largest = _largest(expected[: len(rows)])
+    online = pd.concat([rows.head(ONLINE_ROWS), *made(rows.head(1), told), *thresholds])
     return Parity(
         runtime=model.card.runtime,
         not_onnx=model.card.not_onnx,
@@ -45,6 +50,11 @@ def parity(model: Model, served: Runtime, rows: pd.DataFrame) -> Parity:
         online_rows=len(online),
         online_different=_online(served, online, largest, told),
     )
+
+
+def _largest(values: np.ndarray) -> float:
+    """The largest size of a value that is there, at least 1."""
+    return float(np.abs(values[~np.isnan(values)]).max(initial=1.0))
 
 
 def _different(expected: np.ndarray, found: np.ndarray, largest: float, told: Signature) -> int:
@@ -64,12 +74,12 @@ def made(rows: pd.DataFrame, told: Signature) -> Iterator[pd.DataFrame]:
             yield from (few.assign(**{column.name: value}) for value in ("", UNKNOWN))
             continue
         # Not the end of float32: scikit-learn overflows there, and has no answer to be equal to.
-        largest = min(1e6 * float(np.nanmax(np.abs(rows[column.name]), initial=1.0)), FLOAT32_MAX)
+        largest = min(1e6 * _largest(rows[column.name].to_numpy()), FLOAT32_MAX)
         for value in (np.nan, 0.0, -0.0, 1e-38, largest, -largest):
             yield few.assign(**{column.name: np.float32(value)})
 
 
-def _at_thresholds(rows: pd.DataFrame, told: Signature, served: Runtime) -> Iterator[pd.DataFrame]:
+def at_thresholds(rows: pd.DataFrame, told: Signature, served: Runtime) -> Iterator[pd.DataFrame]:
     """The first row with a number at, just below and just above what a tree compares it with."""
     names, _ = told.names()
     found = served.thresholds() if isinstance(served, OnnxRuntime) else []
@@ -81,21 +91,35 @@ def _at_thresholds(rows: pd.DataFrame, told: Signature, served: Runtime) -> Iter
 
 
 def _online(served: Runtime, rows: pd.DataFrame, largest: float, told: Signature) -> int:
-    """How many rows the service would answer in another way, one by one, than a batch does."""
-    faulty = {fault.row for fault in refused(rows, told)}
-    batch = served.scores(to_inputs(rows, told))
-    different = 0
-    for place, row in enumerate(dict(row) for row in rows.to_dict("records")):
+    """How many rows the service answers in another way, one by one, than a file of them is."""
+    decode, different = Decoder(told), 0
+    file = pa.table({column.name: _in_file(rows[column.name], column) for column in told.columns})
+    scored = score(Chunk(0, file, {}), served, told, csv=False)
+    outcomes = scored.select(range(file.num_columns, scored.num_columns)).to_pylist()
+    for row, outcome in zip(rows.to_dict("records"), outcomes, strict=True):
         try:
-            alone: Inputs | None = decode(request(row), told).inputs
+            scores = served.scores(decode(request(row)).inputs)
         except RequestError:
-            alone = None
-        if alone is None or place in faulty:
-            different += (alone is None) != (place in faulty)
-        else:
-            one = slice(place, place + 1)
-            different += _different(batch[one], served.scores(alone), largest, told)
+            scores = np.full(1, np.nan)
+        answer = told.answers(scores)[0] if np.isfinite(scores[0]) else None
+        different += not _alike(answer, outcome, largest)
     return different
+
+
+def _in_file(values: pd.Series, column: Column) -> pa.Array:
+    if column.type == "number":
+        return pa.array(values, pa.float64(), from_pandas=True)
+    return pa.array([value or None for value in values], pa.string())
+
+
+def _alike(answer: dict[str, Any] | None, outcome: Mapping[str, Any], largest: float) -> bool:
+    """Is it the answer that the row got in a file, or did both refuse it?"""
+    if answer is None or outcome["reason"] is not None:
+        return answer is None and outcome["reason"] is not None
+    *label, number = answer  # "label" and "probability", or "value"
+    scale = max(abs(answer[number]), largest) if number == "value" else 1.0
+    close = abs(answer[number] - outcome[number]) <= TOLERANCE * scale
+    return close and all(answer[name] == outcome[name] for name in label)
 
 
 def request(row: Mapping[Hashable, Any]) -> bytes:

@@ -1,6 +1,5 @@
 """One chunk of a file's rows to answers: the typed columns, rules and runtime of the service."""
 
-import re
 from typing import NamedTuple
 
 import numpy as np
@@ -12,22 +11,16 @@ from ..features import (
     Column,
     Inputs,
     Signature,
-    category_text,
     category_texts,
     parsed_numbers,
     refusals,
 )
 from ..runtime import Runtime
+from .cells import MISSING, NUMBER, category
 from .rows import UNREADABLE, Chunk, DamagedError, line
 
 NO_SCORE = "has no finite score"
-# What training takes for a missing value in a .csv file: the default of `pandas.read_csv`.
-MISSING_CELLS = pa.array(
-    """#N/A;#N/A N/A;#NA;-1.#IND;-1.#QNAN;-NaN;-nan;1.#IND;1.#QNAN;<NA>;N/A;NA;NULL;NaN;None;n/a;nan
-;null;""".replace("\n", "").split(";")
-)
-BOOLEANS = {"true": "True", "false": "False"}  # in letters of any case
-NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+MISSING_CELLS = pa.array(sorted(MISSING))
 
 
 class Refusal(NamedTuple):
@@ -53,13 +46,9 @@ def score(chunk: Chunk, runtime: Runtime, signature: Signature, *, csv: bool) ->
         reasons.append((column, reason))
     good = codes == 0
     scores = np.full(rows, np.nan)
-    asked = np.flatnonzero(good)
-    if len(asked) == 1:  # a linear model sums one row in another order than many: then the last
-        asked = np.repeat(asked, 2)  # bit of an answer would hang on how many rows are asked
-    if len(asked):
-        all_good = len(asked) == rows
-        picked = inputs if all_good else Inputs(*(array[asked] for array in inputs))
-        scores[asked] = runtime.scores(picked)
+    if good.any():
+        picked = inputs if good.all() else Inputs(*(array[good] for array in inputs))
+        scores[good] = runtime.scores(picked)
     codes[good & np.isnan(scores)] = len(reasons)
     reasons.append(("", NO_SCORE))
     table = chunk.table
@@ -76,7 +65,7 @@ def answers(signature: Signature, scores: np.ndarray) -> dict[str, pa.Array]:
     numbers = pa.array(scores, pa.float64(), mask=none)
     if signature.task == "regression":
         return {"value": numbers}
-    positive = pa.array((scores >= signature.threshold).astype(np.int8), mask=none)
+    positive = pa.array((scores >= signature.limit).astype(np.int8), mask=none)
     return {"label": pa.array(signature.classes).take(positive), "probability": numbers}
 
 
@@ -125,23 +114,6 @@ def cell_numbers(cells: pa.Array) -> pa.Array:
     return pc.cast(pc.if_else(plain, cells, pa.scalar(None, pa.string())), pa.float64())
 
 
-def cell_category(cell: str, known: frozenset[str]) -> str:
-    """The category that a cell of a .csv file names.
-
-    Where a column holds only numbers, or only booleans, training reads "1.0" as 1 and "true" as
-    True; where it holds a text as well, as they stand. So a cell is what the model knows: itself,
-    or else the number or the boolean that it spells. Then its meaning hangs on no other row.
-    """
-    if cell in known:
-        return cell
-    plain = cell.strip()
-    spelled = [BOOLEANS.get(cell.lower(), cell)]
-    if len(plain) < 400 and re.match(NUMBER, plain):
-        spelled += [str(int(plain))] if plain.lstrip("+-").isdecimal() else []
-        spelled += [category_text(float(plain))]
-    return next((text for text in spelled if text in known), cell)
-
-
 def _numbers(values: pa.Array, *, csv: bool) -> tuple[np.ndarray, ...]:
     if csv:
         cells = present(values)
@@ -154,13 +126,11 @@ def _numbers(values: pa.Array, *, csv: bool) -> tuple[np.ndarray, ...]:
 
 def _categories(values: pa.Array, column: Column, *, csv: bool) -> tuple[np.ndarray, np.ndarray]:
     """The distinct texts, and the place of each row's text among them."""
-    if csv:
-        values = present(values)
     coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
     if csv:
         known = frozenset(column.categories)
         cells = coded.dictionary.to_pylist()
-        texts = np.array([*(cell_category(cell, known) for cell in cells), ""], dtype=object)
+        texts = np.array([*(category(cell, known) for cell in cells), ""], dtype=object)
     else:
         texts = np.append(category_texts(coded.dictionary.to_pandas()), "")
     codes = coded.indices.cast(pa.int64()).fill_null(len(texts) - 1)

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ..features import Column, Inputs, Signature, category_text
+from ..features import Column, Inputs, Signature
+from . import cells
 from .requests import (
     MAX_ROWS,
     Batch,
@@ -31,7 +32,6 @@ CSV = "text/csv"
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 KINDS = (CSV, ARROW, PARQUET)
 PART_ROWS = 1024  # of a CSV file, checked together
-TRUE, FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 
 
 class Table:
@@ -92,7 +92,7 @@ def decode_csv(body: bytes, signature: Signature) -> Batch:
                     raise RequestError(message, f"rows[{row}]", 400, "not_parsed")
             given = dict(zip(names, zip(*part, strict=True), strict=True))
             texts = {
-                name: [_from_text(text, *column) for text in given[name]]
+                name: [_from_cell(cell, *column) for cell in given[name]]
                 for name, column in table.columns.items()
             }
             table.add(len(part), texts)
@@ -112,16 +112,11 @@ def to_json(inputs: Inputs, signature: Signature) -> bytes:
     return msgspec.json.encode([dict(zip(names, row, strict=True)) for row in rows.tolist()])
 
 
-def _from_text(text: str, column: Column, known: frozenset[str]) -> Any:
-    """What a field of a CSV file stands for: nothing, a number, a boolean, or its text."""
-    if not text or text in known:
-        return text or None
-    if column.type == "category" and text in TRUE + FALSE:
-        return text in TRUE
-    try:
-        number = float(text) if "_" not in text else text
-    except ValueError:
-        return text
-    if column.type == "number" or category_text(number) in known:
-        return number
-    return text
+def _from_cell(cell: str, column: Column, known: frozenset[str]) -> Any:
+    """What `typed` takes: nothing, a number, or a text; also where it will refuse it."""
+    if column.type == "category":
+        return cells.category(cell, known)
+    if cell in cells.MISSING:
+        return None
+    number = cells.number(cell)
+    return cell if number is None else number

@@ -1,0 +1,125 @@
+"""Online is offline: service and `model predict` give a row the same answer, to the last bit."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from ..package import artifact, config, export, features, model, parity, predict, runtime
+from ..pipeline.test_export import Rows, rows
+from .conftest import Trained, send
+
+ALONE = 60  # rows that are asked one by one of the runtime that trained, which is slow
+
+
+def made(directory: Path, given: Rows, estimator: str, kind: str) -> Trained:
+    """A model directory of the template's own pipeline, served by one runtime or the other."""
+    params = config.Params.model_validate(
+        {
+            "task": given.told.task, "data": {"source": "rows.csv", "target": "y"},
+            "model": {"estimator": estimator},
+        }
+    )  # fmt: skip
+    fitted = model.build(params, given.told.columns).fit(given.frame, given.truth)
+    card = artifact.ModelCard(given.told, estimator, {}, {}, {}, {}, 0)
+    graph = None
+    if kind == "onnx":
+        card, _, graph = export.served_by(artifact.Model(card, fitted), given.frame)
+        assert card.runtime == "onnx"
+    digest = artifact.write_model(directory, card, fitted, {}, [], graph)
+    return Trained(directory, digest, [])
+
+
+def hostile(given: Rows, served: runtime.Runtime) -> pd.DataFrame:
+    """Rows of the data; each column null in turn; unknown categories; values at thresholds."""
+    parts = [*parity.made(given.frame, given.told)]
+    if isinstance(served, runtime.OnnxRuntime):
+        parts += parity.at_thresholds(given.frame, given.told, served)
+    else:
+        parts = [part.head(1) for part in parts]
+    return pd.concat([given.frame.head(ALONE), *parts], ignore_index=True)
+
+
+def online(service: Any, body: bytes) -> Any:
+    """The answer of the service, None where it refuses."""
+    response = send(service, content=body)
+    assert response.status_code in (200, 422)
+    return response.json() if response.status_code == 200 else None
+
+
+def offline(trained: Trained, source: Path) -> list[Any]:
+    """The answer to each row of a file, None where it is rejected."""
+    target = source.with_name(f"out-{source.name}").with_suffix(".parquet")
+    found = predict.predict(trained.directory, source, target, max_rejects=10**6, prefix="got ")
+    names = [name for name in pq.read_schema(target).names if name.startswith("got ")]
+    answers = pq.read_table(target, columns=names).to_pylist()
+    refused = set[int]()
+    if found.rejects:
+        refused = set(pd.read_csv(found.rejects)["rejected_row"])
+    given = iter({name.removeprefix("got "): one[name] for name in names} for one in answers)
+    return [None if row in refused else next(given) for row in range(found.rows)]
+
+
+@pytest.mark.parametrize("kind", ["onnx", "scikit-learn"])
+@pytest.mark.parametrize(
+    ("task", "estimator"),
+    [(task, name) for task, names in model.ESTIMATORS.items() for name in names],
+)
+def test_one_row_alone_is_answered_as_in_a_file(
+    task: str, estimator: str, kind: str, tmp_path: Path
+) -> None:
+    given = rows(task)
+    trained = made(tmp_path / "model", given, estimator, kind)
+    asked = hostile(given, trained.load())
+    service = trained.service()
+    alone = [online(service, parity.request(row)) for row in asked.to_dict("records")]
+    texts = {c.name: asked[c.name].replace({"": None}) for c in given.told.columns}
+    asked.assign(**texts).to_parquet(tmp_path / "in.parquet", index=False)
+    assert offline(trained, tmp_path / "in.parquet") == alone
+    assert None in alone, "unknown categories are refused"
+    assert sum(answer is not None for answer in alone) > ALONE
+    many = [json.loads(parity.request(row)) for row in asked.to_dict("records")]
+    good = [row for row, answer in zip(many, alone, strict=True) if answer is not None]
+    assert online(service, json.dumps(good).encode()) == [one for one in alone if one is not None]
+
+
+CELLS = [
+    *("", "NA", "nan", "None", "1", "01", "1.0", "+1", " 1", "1 ", "1e0", ".5", "inf", "1_0", "１"),
+    *("1e39", "1e400", "True", "true", "tRue", " true", "abc", "0x1", "9007199254740993", "1,5"),
+]
+
+
+@pytest.mark.parametrize("column", ["age", "plan", "ward"])
+def test_a_cell_of_a_csv_body_means_what_it_means_in_a_file(column: str, tmp_path: Path) -> None:
+    columns = (
+        features.Column("age", "number", nullable=True),
+        features.Column("plan", "category", True, ("1", "True", "basic")),
+        features.Column("ward", "category", False, ("01", "NA", "2.5")),  # such as a country
+    )
+    table: dict[str, Any] = {
+        "age": np.linspace(20, 60, 300),
+        "plan": np.resize(np.array(["1", "True", "basic"], dtype=object), 300),
+        "ward": np.resize(np.array(["01", "NA", "2.5"], dtype=object), 300),
+    }
+    told = features.Signature("regression", columns, "y")
+    given = Rows(features.to_frame(table, columns), told, table["age"] * 2)
+    trained = made(tmp_path / "model", given, "ridge", "onnx")
+    service = trained.service()
+    usual = {"age": "30", "plan": "basic", "ward": "01"}
+    cells = [{**usual, column: cell} for cell in CELLS]
+    pd.DataFrame(cells).to_csv(tmp_path / "in.csv", index=False)
+
+    def sent(row: dict[str, str]) -> Any:
+        body = pd.DataFrame([row]).to_csv(index=False).encode()
+        response = send(service, content=body, headers={"content-type": "text/csv"})
+        assert response.status_code in (200, 422)
+        return response.json()[0] if response.status_code == 200 else None
+
+    alone = [sent(row) for row in cells]
+    assert offline(trained, tmp_path / "in.csv") == alone
+    assert None in alone
+    assert sum(answer is not None for answer in alone) > 1
