@@ -8,7 +8,7 @@ ENOUGH := import sys; sys.version_info >= (3, 11) or \
   sys.exit('Python 3.11 or newer is needed: make setup PYTHON=python3.12')
 CHOICE := import sys; print('3.%d' % min(sys.version_info[1], 14))
 DEMO := build/my-model
-SOURCES := hooks local_extensions.py tests
+SOURCES := benchmarks hooks local_extensions.py tests
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast lint format clean
@@ -42,12 +42,12 @@ test: test-fast ## Run every test; the slow ones install and run baked projects
 test-fast: setup ## Run the tests that install nothing
 	@"$(BIN)/pytest" -m "not slow" --numprocesses=auto --durations=10
 
-lint: setup ## Check style and types of hooks and tests
+lint: setup ## Check style and types of hooks, tests and benchmarks
 	@"$(BIN)/ruff" check $(SOURCES)
 	@"$(BIN)/ruff" format --check $(SOURCES)
 	@"$(BIN)/mypy"
 
-format: setup ## Rewrite hooks and tests in the project's style
+format: setup ## Rewrite hooks, tests and benchmarks in the project's style
 	@"$(BIN)/ruff" check --fix-only $(SOURCES)
 	@"$(BIN)/ruff" format $(SOURCES)
 

@@ -130,9 +130,7 @@ def peer(name: str, files: list[Path], directory: Path) -> tuple[float | None, s
     env = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "VIRTUAL_ENV"}} | quiet
     for command in steps:
         try:
-            done = subprocess.run(  # noqa: S603 - the lists above, and no shell
-                command, env=env, capture_output=True, text=True, timeout=1800
-            )
+            done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=1800)
         except (OSError, subprocess.TimeoutExpired) as error:
             return None, str(error)
         if done.returncode:

@@ -70,7 +70,7 @@ def make(path: Path, card: dict[str, Any], rows: int) -> None:
 def run(command: list[str], env: dict[str, str]) -> tuple[float, float, float, str]:
     """Seconds, seconds of the processor, peak of resident memory in MB, and the output."""
     began = time.perf_counter()
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
         output = process.stdout.read() if process.stdout else ""
         _, status, usage = os.wait4(process.pid, 0)  # this process alone, unlike getrusage
         process.returncode = os.waitstatus_to_exitcode(status)

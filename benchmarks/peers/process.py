@@ -56,7 +56,7 @@ def running(
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as stream:
         start = time.perf_counter()
-        process = subprocess.Popen(  # noqa: S603 - the commands of servers.py, and no shell
+        process = subprocess.Popen(
             command, env=env, cwd=log.parent, stdin=subprocess.DEVNULL, stdout=stream,
             stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
@@ -175,7 +175,7 @@ def call(
     """
     name = " ".join(Path(word).name for word in command[:2])
     try:
-        process = subprocess.Popen(  # noqa: S603 - lists from these files, and no shell
+        process = subprocess.Popen(
             command, env=env, cwd=cwd, text=True, start_new_session=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
