@@ -53,7 +53,6 @@ def engine() -> Iterator[None]:
                 host = stack.enter_context(docker_engine(folder))
                 os.environ["DOCKER_HOST"] = host
                 os.environ["BASE_IMAGE"] = stack.enter_context(base_image(host))
-            os.environ["DOCKER_BUILDKIT"] = "1"
             yield
     else:
         sys.exit(f"DOCKER_HOST is not set, and no engine can be started here: {why}")

@@ -1,5 +1,6 @@
 """compose.yaml, the alerts and the dashboard, tried with a real Prometheus and a real service."""
 
+import contextlib
 import re
 import shutil
 import socket
@@ -18,6 +19,7 @@ from ..package import files, serving_app
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "monitoring"
+SCRAPES = 5  # for a rate
 DASHBOARD = files.read_json(FOLDER / "grafana" / "dashboards" / "model.json")
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 PROMETHEUS = shutil.which("prometheus") and shutil.which("promtool")
@@ -124,7 +126,7 @@ def scraped(first_release: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         stderr=(folder / "log").open("w"),
     )
     try:
-        use(f"http://127.0.0.1:{port}", model)
+        use(f"http://127.0.0.1:{port}", model, f"http://127.0.0.1:{web}")
         yield f"http://127.0.0.1:{web}"
     finally:
         for process in (service, prometheus):
@@ -132,19 +134,18 @@ def scraped(first_release: Path, tmp_path_factory: pytest.TempPathFactory) -> It
             process.wait(30)
 
 
-def use(url: str, model: Path) -> None:
-    """Some requests, good and bad, for as long as several scrapes take."""
+def use(url: str, model: Path, prometheus: str) -> None:
+    """Requests, good and bad, until Prometheus has scraped a few times."""
     row = files.read_json(model / "golden.json")[0]["row"]
     end, client = time.monotonic() + 60, httpx.Client(base_url=url, trust_env=False)
-    while time.monotonic() < end:
-        try:
-            client.get("/healthz")
-            break
-        except httpx.TransportError:
-            time.sleep(0.1)
-    for _ in range(50):
-        assert client.post("/predict", json=row).status_code == 200
-        assert client.post("/predict", json=row | {next(iter(row)): "x"}).status_code == 422
+    scrapes = 0
+    while scrapes < SCRAPES:
+        assert time.monotonic() < end, f"{scrapes} scrapes"
+        with contextlib.suppress(httpx.TransportError):  # until both have started
+            assert client.post("/predict", json=row).status_code == 200
+            assert client.post("/predict", json=row | {next(iter(row)): "x"}).status_code == 422
+            found = ask(prometheus, "query", query='count_over_time(up{job="model"}[1m])')["result"]
+            scrapes = int(found[0]["value"][1]) if found else 0
         time.sleep(0.1)
 
 

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,9 +61,11 @@ class World:
         (commit,) = [commit for model, commit in self.commits.items() if model != self.named.model]
         self.scene.git("checkout", "--quiet", commit, "--", "deploy/production")
         self.scene.git("commit", "--quiet", "--all", "--message", "Flip")
+        path = self.here.root / record.record_path("production")
+        wanted = record.Record.read(path.read_bytes(), path.name)
+        docker.docker("rmi", "--force", str(wanted.image))  # before an agent can be told of it
         self.scene.git("push", "--quiet", "origin", "main")
-        docker.docker("rmi", "--force", str(self.named.image))
-        return self.named
+        return wanted
 
     def deploy(self) -> deploy.Deployment:
         return deploy.deploy(self.here, "production", True, "docker")
@@ -73,6 +76,21 @@ class World:
     def containers(self) -> tuple[docker_driver.Container, ...]:
         """Dead ones, too."""
         return self.driver().running()
+
+
+def forget(repository: str) -> None:
+    """Take this repository's names from the engine's images. Not the images by their ids: equal
+    inputs give equal images, and another process of the tests may need them."""
+    form = "{{.Repository}}:{{.Tag}} {{.Repository}}@{{.Digest}}"
+    listed = docker.docker("images", "--digests", "--format", form, repository).split()
+    if names := [name for name in listed if "<none>" not in name]:
+        docker.docker("rmi", "--force", *names)
+
+
+def remove(image: str) -> None:
+    """Remove an image by its id, unless somebody needs it under a name."""
+    with suppress(docker.DockerError):
+        docker.docker("rmi", image)
 
 
 class Load:

@@ -23,7 +23,7 @@ from ..package import (
     registry,
     sandbox,
 )
-from .docker_world import World, load, wait_for
+from .docker_world import World, forget, load, remove, wait_for
 from .registry_server import Server
 from .test_image import NO_DOCKER, PROJECT, derived
 
@@ -63,8 +63,7 @@ def made(server: Server) -> Iterator[World]:
                 found.release(changes)
             yield found
         finally:
-            left = {*docker("images", "--quiet", "--no-trunc", server.name).split()}
-            docker("rmi", "--force", *left)
+            forget(server.name)
 
 
 @pytest.fixture
@@ -238,7 +237,7 @@ def test_an_image_of_something_else_is_refused(world: World, tmp_path: Path) -> 
     gone = named.model_copy(update={"image": f"{remote}@sha256:{'ab' * 32}"})
     with pytest.raises(docker_command.DockerError, match="^docker: manifest .*unknown[^\n]*$"):
         world.driver().start(gone, tmp_path, 0)
-    docker("rmi", "--force", other)
+    remove(other)
 
 
 def test_what_does_not_start_leaves_its_last_words_and_nothing_else(
@@ -250,7 +249,7 @@ def test_what_does_not_start_leaves_its_last_words_and_nothing_else(
     with pytest.raises(errors.RefusedError, match="did not start: /nothing: no such dir"):
         world.driver().start(wrong, tmp_path, 0)
     assert world.containers() == ()
-    docker("rmi", "--force", broken)
+    remove(broken)
 
 
 def test_without_a_daemon_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from ..package import (
     workspace,
 )
 from . import registry_server
+from .docker_world import forget, remove
 from .registry_server import Server
 from .test_connection import HASH
 
@@ -90,9 +90,7 @@ def made(server: Server) -> Iterator[Made]:
         try:
             yield found
         finally:
-            left = {*docker("images", "--quiet", "--no-trunc", server.name).split()}
-            with suppress(docker_command.DockerError):  # a test failed, and left one on top
-                docker("rmi", "--force", *left)
+            forget(server.name)
 
 
 @pytest.fixture
@@ -194,7 +192,7 @@ class TestImage:
         )
         with pytest.raises(errors.RefusedError, match=line):
             image.smoke_test(wrong, made.golden, made.provenance.model)
-        docker("rmi", "--force", wrong)
+        remove(wrong)
 
     def test_it_is_built_for_the_runtime_of_its_model(
         self, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -243,7 +241,8 @@ class TestImage:
             assert layers(other)[:-1] == layers(made.image)[:-1]
             assert layers(other)[-1] != layers(made.image)[-1]
         finally:
-            docker("rmi", "--force", again, other)
+            remove(again)
+            remove(other)
 
     def test_it_comes_back_by_digest_and_answers(
         self, made: Made, monkeypatch: pytest.MonkeyPatch
@@ -288,7 +287,7 @@ class TestImage:
         broken = derived(made.image, "ENV MODEL_DIRECTORY=/nothing", tmp_path)
         with pytest.raises(errors.RefusedError, match="not get healthy .*: /nothing: no such dir"):
             image.smoke_test(broken, made.golden, made.provenance.model)
-        docker("rmi", "--force", broken)
+        remove(broken)
 
     def test_another_image_under_the_tag_is_refused(self, made: Made, tmp_path: Path) -> None:
         other = derived(made.image, f"LABEL {image.MODEL_LABEL}=other", tmp_path)
@@ -296,7 +295,7 @@ class TestImage:
         image.push(other, remote, image.tag(made.provenance))
         with pytest.raises(errors.RefusedError, match="holds model other of commit"):
             package.package(made.here, image=str(remote))
-        docker("rmi", "--force", other)
+        remove(other)
 
     @pytest.mark.usefixtures("no_build")
     def test_a_build_that_fails_says_why(self, made: Made, tmp_path: Path) -> None:
@@ -337,7 +336,7 @@ def small() -> Iterator[str]:
     done = subprocess.run(["docker", "import", "-"], input=empty, capture_output=True, check=True)
     name = done.stdout.decode().strip()
     yield name
-    docker("rmi", "--force", name)
+    remove(name)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""An hour's requests in a fraction of a minute, while the model is switched twice."""
+"""An hour's requests in a minute, while the model is switched twice."""
 
 import json
 import threading
@@ -12,7 +12,7 @@ from ..package import record, supervisor
 from .conftest import Trained
 from .test_process import free_port, wait_for
 
-SECONDS = 20.0  # of load; an hour at five requests a second is 18,000 of them
+SECONDS, HOUR = 60.0, 18_000  # of load; requests of an hour at five a second
 CALLERS = 8
 
 
@@ -97,4 +97,5 @@ def test_no_request_fails_while_the_model_is_switched_twice(
     assert [failure for caller in callers for failure in caller.failures] == []
     assert set(answers) == {trained.digest, fallback.digest}
     assert min(answers.values()) > 100
+    assert sum(answers.values()) >= HOUR
     print(f"{sum(answers.values())} answers: {answers}")  # noqa: T201 - shown with -s

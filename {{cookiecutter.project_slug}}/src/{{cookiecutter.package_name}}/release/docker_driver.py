@@ -151,9 +151,8 @@ class Containers:
     @_one_line()
     def stop(self, container: Container) -> None:
         with suppress(NotFound):
-            container.engine.update(
-                restart_policy={"Name": "no"}
-            )  # for ever, whoever is killed now
+            # First, so that it is stopped for ever, whoever is killed now.
+            container.engine.update(restart_policy={"Name": "no"})
             container.engine.stop(timeout=int(STOP_SECONDS))
         self._remove(container)
 
@@ -166,7 +165,7 @@ class Containers:
         deadline = time.monotonic() + STOP_SECONDS
         while not container.facts() and time.monotonic() < deadline:
             container.engine.reload()
-            if container.engine.status != "running":
+            if container.engine.status not in ("running", "restarting"):
                 return
             time.sleep(0.05)
         if container.public_port() is None:

@@ -25,9 +25,7 @@ from ..errors import InputError, RefusedError
 
 SO_ATTACH_REUSEPORT_CBPF = 51  # of Linux; Python has no name for it
 IDLE_SECONDS, BUSY_SECONDS = 1.0, 10  # how long a drain waits for connections, for requests
-KEEP_SECONDS = (
-    75  # that an idle connection is kept: longer than balancers do, so that they close it
-)
+KEEP_SECONDS = 75  # that an idle connection is kept: longer than balancers do, so they close it
 HEAD_SECONDS = 20.0  # that the head of a request may take to arrive
 
 
