@@ -5,7 +5,7 @@
 It uses the model that `model train` left in the project (candidate/model), and makes rows for its
 columns. Then it compares, on fewer rows, with what people write by hand: pandas.read_parquet, the
 scikit-learn pipeline on the whole table, to_parquet. Each runs as a process of its own, in turn.
-Figures move with the machine: compare ratios of one run.
+Figures move with the machine: compare ratios of one run. Exits with 1 when it takes more than 1 GB.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 PIECE = 1 << 20  # rows that are made at once, and a row group
+MOST_MB = 1_000  # of memory, however many rows there are
 BY_HAND = """
 import importlib, sys
 from pathlib import Path
@@ -80,7 +81,7 @@ def run(command: list[str], env: dict[str, str]) -> tuple[float, float, float, s
     return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, peak, output
 
 
-def main() -> None:
+def main() -> int:
     """Print the figures of a large file, and the ratio to the work by hand on a smaller one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=10_000_000)
@@ -122,7 +123,11 @@ def main() -> None:
         print(f"{told['scored']:>12,} rows scored, {told['rejected']:,} rejected")
         print(f"{told['scored'] / seconds:>12,.0f} rows/s with start-up, {seconds:.1f} s")
         print(f"{told['scored'] / busy:>12,.0f} rows per second of the processor, {busy:.1f} s")
-        print(f"{peak:>12,.0f} MB of resident memory at most")
+        held = peak < MOST_MB
+        print(
+            f"{peak:>12,.0f} MB of resident memory at most; under {MOST_MB:,}: "
+            f"{'holds' if held else 'MISSED'}"
+        )
         print(f"{sizes[0]:>12,.0f} MB in, {sizes[1]:,.0f} MB out", flush=True)
         make(rows, card, options.compared_rows)
         pairs = [(ours()[:3], by_hand()[:3]) for _ in range(options.rounds)]
@@ -135,7 +140,8 @@ def main() -> None:
             print(f"{one[0]:>8.2f} s {one[1]:8.2f} s busy {one[2]:8.0f} MB  {name}")
         time_, busy_, peak_ = (b / a for a, b in zip(mine, theirs, strict=True))
         print(f"by hand: {time_:.1f} times the time, {busy_:.1f} the work, {peak_:.1f} the memory")
+    return 0 if held else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
