@@ -150,18 +150,18 @@ def _golden(signature: Any, runtime: Any, inputs: Any) -> list[dict[str, Any]]:
     from ..features import to_frame, to_inputs
 
     columns = signature.columns
-    rows = []
-    for index in range(0, len(inputs), max(1, len(inputs) // GOLDEN_ROWS))[:GOLDEN_ROWS]:
-        values = inputs.iloc[index]
-        rows.append(
-            {
-                c.name: (values[c.name] or None)
-                if c.type == "category"
-                else (None if values[c.name] != values[c.name] else float(values[c.name]))
-                for c in columns
-            }
-        )
+    places = range(0, len(inputs), max(1, len(inputs) // GOLDEN_ROWS))[:GOLDEN_ROWS]
+    rows = [
+        {c.name: _as_sent(inputs[c.name].iloc[place], c.type) for c in columns} for place in places
+    ]
     rows.append(rows[0] | {c.name: None for c in columns if c.nullable})
     table = {c.name: [row[c.name] for row in rows] for c in columns}
     answers = signature.answers(runtime.scores(to_inputs(to_frame(table, columns), signature)))
     return [{"row": row, "answer": answer} for row, answer in zip(rows, answers, strict=True)]
+
+
+def _as_sent(value: Any, kind: str) -> float | str | None:
+    """A typed value as people write it: 17.99, not all digits of the float32 next to it."""
+    if kind == "category":
+        return value or None
+    return None if value != value else float(str(value))
