@@ -4,13 +4,16 @@ Both take typed columns and give scores; neither knows requests, files of rows o
 """
 
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from .errors import InputError
 from .features import Inputs, Signature, from_inputs
 from .pipeline.artifact import ONNX_FILE, Model, ModelCard
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Runtime(Protocol):
@@ -63,7 +66,7 @@ class OnnxRuntime:
         self.positive = 1 if signature.task == "classification" else 0
 
     def scores(self, inputs: Inputs) -> np.ndarray:
-        asked = _in_company(inputs)
+        asked = _in_company(inputs, 2)
         feed = {name: getattr(asked, name) for name in self.names}
         found: np.ndarray = self.session.run(self.outputs, feed)[0]
         return _finite(found[: len(inputs.numbers), self.positive])
@@ -92,24 +95,48 @@ class TrainingRuntime:
 
     def scores(self, inputs: Inputs) -> np.ndarray:
         rows = len(inputs.numbers)
-        frame = from_inputs(_in_company(inputs), self.model.signature)
+        frame = from_inputs(_in_company(inputs, 16), self.model.signature)
         try:
             with np.errstate(all="ignore"):
                 return _finite(self.model.scores(frame)[:rows])
         except ValueError:  # scikit-learn refuses all rows where one overflows on its way
             if rows == 1:
                 return np.full(1, np.nan)
-            halves = (slice(None, rows // 2), slice(rows // 2, None))
-            parts = [self.scores(Inputs(*(array[half] for array in inputs))) for half in halves]
-            return np.concatenate(parts)
+        bad = self._overflowing(frame)[:rows]
+        if not bad.any():  # it is something else: look for it in each half
+            bad[rows // 2 :] = True
+            return np.concatenate([self.scores(_rows(inputs, part)) for part in (~bad, bad)])
+        found = np.full(rows, np.nan)
+        if not bad.all():
+            found[~bad] = self.scores(_rows(inputs, ~bad))
+        return found
+
+    def _overflowing(self, frame: "pd.DataFrame") -> np.ndarray:
+        """Which rows the last step of the pipeline would refuse; none where that cannot be seen.
+        Halving alone would ask the model twice for each of them."""
+        try:
+            with np.errstate(all="ignore"):
+                made = self.model.estimator[:-1].transform(frame)
+            made = made.toarray() if hasattr(made, "toarray") else np.asarray(made)
+            return np.logical_not(np.isfinite(made.astype(np.float32)).all(axis=1))
+        except Exception:  # no pipeline, or a step that refuses such rows itself
+            return np.zeros(len(frame), dtype=bool)
 
 
-def _in_company(inputs: Inputs) -> Inputs:
-    """A lone row is asked twice: a linear model sums one row in another order than many, so that
-    the last bit of an answer would hang on whether the service or a batch was asked."""
-    if len(inputs.numbers) != 1:
+def _rows(inputs: Inputs, mask: np.ndarray) -> Inputs:
+    return Inputs(inputs.numbers[mask], inputs.categories[mask])
+
+
+def _in_company(inputs: Inputs, of: int) -> Inputs:
+    """As many rows as `of` or a multiple of it, the last one repeated. Linear models sum a row in
+    another order where it is alone, or left over: the last bit of its answer would hang on how many
+    rows are asked with it."""
+    rows = len(inputs.numbers)
+    lacking = -rows % of
+    if not lacking:
         return inputs
-    return Inputs(inputs.numbers.repeat(2, axis=0), inputs.categories.repeat(2, axis=0))
+    places = np.arange(rows + lacking).clip(max=rows - 1)
+    return Inputs(inputs.numbers[places], inputs.categories[places])
 
 
 def _finite(scores: np.ndarray) -> np.ndarray:

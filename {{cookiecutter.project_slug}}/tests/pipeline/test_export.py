@@ -269,6 +269,25 @@ def test_a_row_that_overflows_has_no_answer_and_hurts_no_other(trained: artifact
     assert not np.isnan(alone).any()
 
 
+def test_rows_that_overflow_cost_no_call_each(trained: artifact.Model) -> None:
+    """Ten thousand of them in one request would keep everybody else waiting."""
+    given = rows(n=20)
+    wrong = fitted(
+        pipeline(LogisticRegression(), numbers=make_pipeline(SimpleImputer(), StandardScaler())),
+        Rows(given.frame.assign(age=np.linspace(0, 1e-6, 20, dtype=np.float32)), *given[1:]),
+    )
+    many = features.Inputs(
+        *(np.repeat(array, 50, axis=0) for array in features.to_inputs(given.frame, given.told))
+    )
+    many.numbers[:999, 0] = features.FLOAT32_MAX
+    calls: list[int] = []
+    scores = wrong.scores
+    wrong.scores = lambda frame: calls.append(len(frame)) or scores(frame)  # type: ignore
+    found = runtime.TrainingRuntime(wrong).scores(many)
+    assert np.isnan(found).tolist() == [True] * 999 + [False]
+    assert len(calls) <= 2
+
+
 def test_a_graph_that_is_none_is_one_clear_line() -> None:
     with pytest.raises(errors.InputError, match=r"^model\.onnx: ") as refusal:
         runtime.OnnxRuntime(b"not a graph", rows().told)

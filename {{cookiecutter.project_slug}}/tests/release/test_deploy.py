@@ -98,6 +98,28 @@ def test_a_killed_service_is_started_again(deployed: sandbox.Sandbox) -> None:
     assert serves(done.url) == live(deployed)
 
 
+def test_what_serves_is_not_stopped_before_there_is_another(
+    deployed: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever changes the token cannot ask the service any more; its callers still can."""
+    done = deploy.deploy(deployed.here, "production")
+    (before,) = processes(deployed)
+    with monkeypatch.context() as patch:
+        patch.setenv("MODEL_TOKEN", "new")
+        started = supervisor.Processes.start
+
+        def start(*given: Any) -> Any:
+            assert serves(done.url) == live(deployed)
+            return started(*given)
+
+        patch.setattr(supervisor.Processes, "start", start)
+        patch.setattr(golden, "check", lambda *_: ["golden row 0: wrong"])
+        found = deploy.attempt(deployed.here, "production", revert=False)
+        assert "what ran before still runs" in str(found.error)
+        assert serves(done.url) == live(deployed)
+    assert before in processes(deployed)
+
+
 def test_a_rollback_is_deployed(deployed: sandbox.Sandbox) -> None:
     first = live(deployed)
     to_production(deployed, BETTER)

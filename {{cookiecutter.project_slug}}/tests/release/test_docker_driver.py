@@ -187,6 +187,17 @@ def test_an_agent_follows_main_and_outlives_docker(world: World, tmp_path: Path)
     assert told[1]["url"] == told[0]["url"]
 
 
+def test_what_serves_is_started_again_also_after_a_kill_that_left_it_for_gone(
+    world: World,
+) -> None:
+    """A deployment was about to stop it, and main names it again."""
+    world.deploy()
+    (container,) = world.containers()
+    container.engine.update(restart_policy={"Name": "no"})
+    assert world.deploy().action == "unchanged"
+    assert [c.passed for c in world.containers()] == [True]
+
+
 def test_what_docker_started_again_is_public_again_although_origin_is_away(world: World) -> None:
     done = world.deploy()
     (container,) = world.containers()

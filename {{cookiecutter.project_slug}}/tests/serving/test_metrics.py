@@ -63,7 +63,7 @@ def test_predictions_one_by_one_or_together_are_the_same_histogram(scores: list[
     assert found == pytest.approx(shown(alone))
     for bound in (0.25, 0.5):
         inside = sum(score <= bound for score in scores)
-        assert found["model_predictions_bucket", f"{bound:g}"] == inside
+        assert found["model_predictions_bucket", str(bound)] == inside
     assert found["model_predictions_bucket", "+Inf"] == len(scores)
     assert found["model_predictions_sum",] == pytest.approx(sum(scores))
 
@@ -81,10 +81,12 @@ def test_any_worker_shows_the_sum_and_one_that_starts_again_goes_on() -> None:
         os.waitpid(pid, 0)
     found = shown(metrics)
     assert found["model_rejected_rows_total", "given_twice"] == 3
-    assert found["model_prediction_log_dropped_total",] == 10
+    assert found["model_prediction_log_dropped_total",] == 15
     assert found["model_requests_in_flight",] == 2
     metrics.take(2)
     assert shown(metrics)["model_requests_in_flight",] == 1
+    metrics.dropped(1)
+    assert shown(metrics)["model_prediction_log_dropped_total",] == 16, "a counter never falls"
 
 
 def test_a_scraper_that_asks_for_open_metrics_gets_them() -> None:
@@ -92,6 +94,21 @@ def test_a_scraper_that_asks_for_open_metrics_gets_them() -> None:
     assert kind.startswith("application/openmetrics-text")
     families = open_families(content.decode())  # type: ignore[no-untyped-call]
     assert list(families)
+
+
+@pytest.mark.parametrize("version", ["x", "1..0", ""])
+def test_a_scraper_that_asks_for_no_version_gets_the_usual_text(version: str) -> None:
+    for kind in ("text/plain", "application/openmetrics-text"):
+        content, told = made().exposition(f"{kind};version={version}")
+        assert told.split(";")[0] in ("text/plain", "application/openmetrics-text")
+        assert b"model_info" in content
+
+
+def test_bounds_that_are_close_are_told_apart() -> None:
+    bounds = [2_000_000.0, 2_000_001.0, 2_000_002.0]
+    found = shown(Metrics("sha256:a", {"version": "1", "runtime": "onnx"}, bounds))
+    shares = [key for key in found if key[0] == "model_predictions_bucket"]
+    assert len(shares) == len(bounds) + 1
 
 
 def test_the_service_counts_what_it_answers_and_refuses(trained: Trained) -> None:

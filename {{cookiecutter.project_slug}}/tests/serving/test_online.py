@@ -87,6 +87,31 @@ def test_one_row_alone_is_answered_as_in_a_file(
     assert online(service, json.dumps(good).encode()) == [one for one in alone if one is not None]
 
 
+@pytest.mark.parametrize("kind", ["onnx", "scikit-learn"])
+@pytest.mark.parametrize(
+    ("task", "estimator"), [("classification", "logistic_regression"), ("regression", "ridge")]
+)
+def test_the_last_bit_hangs_on_no_other_row(
+    task: Any, estimator: str, kind: str, tmp_path: Path
+) -> None:
+    """Many columns: there the order of a sum begins to show."""
+    chance = np.random.default_rng(3)
+    columns = tuple(features.Column(f"n{place}", "number", True) for place in range(60))
+    table: dict[str, Any] = {column.name: chance.lognormal(2, 1, 300) for column in columns}
+    truth = np.log(table["n0"]) + chance.normal(size=300)
+    classes = ("no", "yes") if task == "classification" else ()
+    told = features.Signature(task, columns, "y", classes)
+    frame = features.to_frame(table, columns)
+    given = Rows(frame, told, (truth > 2).astype(int) if classes else truth)
+    served = made(tmp_path / "model", given, estimator, kind).load()
+    asked = features.to_inputs(frame, told)
+    together = served.scores(asked)
+    for size in (1, 2, 3, 5, 7, 16, 31, 33, 100):
+        parts = [slice(start, start + size) for start in range(0, 100, size)]
+        found = [served.scores(features.Inputs(*(a[part] for a in asked))) for part in parts]
+        np.testing.assert_array_equal(np.concatenate(found)[:100], together[:100])
+
+
 CELLS = [
     *("", "NA", "nan", "None", "1", "01", "1.0", "+1", " 1", "1 ", "1e0", ".5", "inf", "1_0", "１"),
     *("1e39", "1e400", "True", "true", "tRue", " true", "abc", "0x1", "9007199254740993", "1,5"),

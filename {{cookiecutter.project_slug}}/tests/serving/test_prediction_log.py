@@ -27,7 +27,9 @@ def add(log: Log, rows: Any = ROWS, answers: Any = ANSWERS, name: str = "r-1") -
     """Log one request: a list of rows, or one row."""
     many = isinstance(rows, list)
     sent = json.dumps(rows).encode()
-    log.append(name.encode(), len(rows) if many else 1, many, sent, json.dumps(answers).encode())
+    if log.wanted():
+        told = json.dumps(answers).encode()
+        log.append(name.encode(), len(rows) if many else 1, many, sent, told)
 
 
 def write(path: Path, *requests: tuple[Any, Any], model: str = "sha256:a", **options: Any) -> Log:
@@ -142,6 +144,12 @@ def test_a_slow_disk_fills_a_bounded_queue_and_what_is_left_out_is_counted(
     assert held <= prediction_log.QUEUE_BYTES
     assert log.dropped > 200
     assert len(prediction_log.read(path)) + log.dropped == 300
+
+
+def test_a_request_larger_than_the_queue_is_logged_when_it_comes_alone(path: Path) -> None:
+    log = write(path, ([{"text": "x" * 2 * prediction_log.QUEUE_BYTES}], ANSWERS[:1]))
+    assert log.dropped == 0
+    assert len(prediction_log.read(path)) == 1
 
 
 def test_a_part_of_the_requests_can_be_logged_whole(path: Path) -> None:

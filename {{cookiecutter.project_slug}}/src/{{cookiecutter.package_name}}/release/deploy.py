@@ -68,6 +68,7 @@ def deploy(
         url = f"http://127.0.0.1:{port}"
         serving = _serving(services, wanted.record, port)
         if serving and not _smoke_test(workspace, serving, model):
+            services.keep(serving)
             _stop_others(services, serving)
             return Deployment(environment, "unchanged", model, wanted.commit, url)
         was_rollback = _verified(workspace, environment, wanted)
@@ -146,9 +147,6 @@ def _start(
 ) -> Service:
     """A service with this model that passed the golden requests, before anybody is sent to it."""
     directory = workspace.store.fetch(record.model)
-    for left in services.running():  # by a deployment that was killed, or it answers no more
-        if left.serves(record) and left.public_port() is None:
-            services.stop(left)
     try:
         service = services.start(record, directory, port)
     except RefusedError as error:  # it tries its golden requests itself before it listens

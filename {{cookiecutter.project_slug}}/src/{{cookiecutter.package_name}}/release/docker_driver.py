@@ -144,9 +144,14 @@ class Containers:
 
     @_one_line()
     def take_over(self, container: Container, public_port: int) -> None:
-        container.engine.update(restart_policy={"Name": PASSED})
+        self.keep(container)
         container.engine.kill(signal=signal.SIGUSR1)
         container.wait_until_public(public_port)
+
+    @_one_line()
+    def keep(self, container: Container) -> None:
+        if not container.passed:
+            container.engine.update(restart_policy={"Name": PASSED})
 
     @_one_line()
     def stop(self, container: Container) -> None:

@@ -112,6 +112,10 @@ class Driver(Protocol):
             RefusedError: It cannot; for example because another program has the port.
         """
 
+    def keep(self, service: Any) -> None:
+        """See to it that what serves is started again where it dies: a deployment that was killed
+        may have been about to stop it."""
+
     def stop(self, service: Any) -> None:
         """Let a service finish what it accepted, then end; kill it when it does not."""
 

@@ -73,6 +73,9 @@ class Processes:
         os.kill(process.pid, signal.SIGUSR1)
         process.wait_until_public(public_port)
 
+    def keep(self, process: Process) -> None:
+        """Nothing: only `start` starts a process."""
+
     def stop(self, process: Process) -> None:
         for name in (signal.SIGTERM, signal.SIGKILL):
             deadline = time.monotonic() + STOP_SECONDS

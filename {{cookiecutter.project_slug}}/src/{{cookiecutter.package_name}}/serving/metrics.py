@@ -62,6 +62,7 @@ class Metrics:
         size = self.all.shape[1]
         self.mine = memoryview(self.memory).cast("d")[worker * size : (worker + 1) * size]
         self.mine[0] = 0.0
+        self.dropped_before = self.mine[1]  # a counter must never fall
 
     def begin(self) -> None:
         self.mine[0] += 1.0
@@ -79,8 +80,8 @@ class Metrics:
         self.mine[self.rejected_at + REASONS.index(reason)] += 1.0
 
     def dropped(self, rows: int) -> None:
-        """This worker's prediction log has dropped so many rows until now."""
-        self.mine[1] = rows
+        """The prediction log of this process has dropped so many rows until now."""
+        self.mine[1] = self.dropped_before + rows
 
     def predicted(self, scores: np.ndarray) -> None:
         """Finite scores of shape (n,) were given as answers."""
@@ -108,6 +109,7 @@ class Metrics:
             GaugeMetricFamily,
             HistogramMetricFamily,
         )
+        from prometheus_client.utils import floatToGoString
 
         model = [self.digest]
         requests = CounterMetricFamily(
@@ -124,7 +126,7 @@ class Metrics:
         ):
             *parts, total = self.sums(key).tolist()
             family = HistogramMetricFamily(name, text, labels=["digest"])
-            names = [*(f"{bound:g}" for bound in bounds), "+Inf"]
+            names = [*map(floatToGoString, bounds), "+Inf"]
             family.add_metric(model, list(zip(names, np.cumsum(parts), strict=True)), total)
             yield family
         rejected = CounterMetricFamily(
@@ -154,7 +156,10 @@ class Metrics:
         from prometheus_client import CollectorRegistry
         from prometheus_client.exposition import choose_encoder
 
-        encode, kind = choose_encoder(accept)
+        try:
+            encode, kind = choose_encoder(accept)
+        except (TypeError, ValueError):  # it stumbles over a version that is no version
+            encode, kind = choose_encoder("")
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self)
         content: Any = encode(registry)

@@ -33,7 +33,7 @@ FILE_BYTES, FILES = 100_000_000, 3  # before a file is moved away, and how many 
 class PredictionLog:
     """Appends to a file that processes may share; counts the rows that it had to drop.
 
-    Of all requests the part `sample` is logged, whole ones. `append` is for one thread.
+    Of all requests the part `sample` is to be logged, whole ones: ask `wanted` first.
     """
 
     def __init__(
@@ -42,8 +42,9 @@ class PredictionLog:
         self.path, self.sample, self.file_bytes = path, sample, file_bytes
         self.model = msgspec.json.encode(digest)
         self.waiting: deque[tuple[int, bytes]] = deque()
-        self.put, self.taken = 0, 0  # bytes; each is written by one thread only
-        self.overflowed, self.lost = 0, 0  # rows; likewise
+        self.lock = threading.Lock()  # of those who append
+        self.put, self.taken = 0, 0  # bytes; `taken` is written by the thread that writes the file
+        self.overflowed, self.lost = 0, 0  # rows; `lost` likewise
         self.filled, self.hurry = threading.Event(), threading.Event()
         self.closing = False
         self.thread: threading.Thread | None = None
@@ -53,20 +54,27 @@ class PredictionLog:
         """How many rows are missing in the file."""
         return self.overflowed + self.lost
 
+    def wanted(self) -> bool:
+        """Whether a request is to be logged, by chance."""
+        return self.sample >= 1 or random.random() < self.sample  # noqa: S311 - no secret
+
     def append(self, request_id: bytes, rows: int, many: bool, sent: bytes, answers: bytes) -> None:
         """Log one request: so many rows as JSON, and their answers as JSON."""
-        if self.sample < 1 and random.random() >= self.sample:  # noqa: S311 - no secret
-            return
         now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
         row, answer = (b"rows", b"answers") if many else (b"row", b"answer")
         line = b'{"time":"%b","model":%b,"request_id":"%b","%b":%b,"%b":%b}\n' % (
             now.encode(), self.model, request_id, row, one_line(sent), answer, answers,
         )  # fmt: skip
-        if self.put - self.taken + len(line) > QUEUE_BYTES:
-            self.overflowed += rows
-            return
-        self.put += len(line)
-        self.waiting.append((rows, line))
+        with self.lock:
+            waiting = self.put - self.taken
+            if waiting and waiting + len(line) > QUEUE_BYTES:  # alone, even the largest gets in
+                self.overflowed += rows
+                return
+            self.put += len(line)
+            self.waiting.append((rows, line))
+            self._wake()
+
+    def _wake(self) -> None:
         if self.put - self.taken > HURRY_BYTES:
             self.hurry.set()
         if not self.filled.is_set():

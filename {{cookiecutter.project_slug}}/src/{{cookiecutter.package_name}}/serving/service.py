@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..features import Signature
+from ..features import Inputs, Signature
 from ..pipeline.artifact import ModelCard
 from ..runtime import Runtime
 from . import warm_up
@@ -123,6 +123,7 @@ class Service:
 
     def close(self) -> None:
         """Write what the log still holds, and end the helper."""
+        self.worker.shutdown()
         if self.log is not None:
             self.log.close()
         self.unpacker.close()
@@ -145,12 +146,17 @@ class Service:
         content = encode(answers if batch.many else answers[0])
         if self.check_port is None or (scope.get("server") or ("", None))[1] != self.check_port:
             self.metrics.predicted(scores)
-            if self.log is not None:
-                sent = batch.body or to_json(batch.inputs, self.signature)
-                self.log.append(name, len(scores), batch.many, sent, content)
-                if self.log.dropped:
-                    self.metrics.dropped(self.log.dropped)
+            if self.log is not None and self.log.wanted():
+                self._log(self.log, name, batch, content)
         return content
+
+    def _log(self, log: PredictionLog, name: bytes, batch: Batch, content: bytes) -> None:
+        if batch.body is None:  # a table becomes JSON off the loop, and nobody waits for it
+            self.worker.submit(log_table, log, name, batch.inputs, self.signature, content)
+        else:
+            log.append(name, len(batch.inputs.numbers), batch.many, batch.body, content)
+        if log.dropped:
+            self.metrics.dropped(log.dropped)
 
     async def _decode_there(self, body: bytes, kind: str) -> Batch:
         """Decode in the worker thread what would stop the loop for too long."""
@@ -221,3 +227,10 @@ class Service:
         self.sweeping = self.metrics.mine[0] > 0
         if self.sweeping:
             asyncio.get_running_loop().call_later(1.0, self._sweep)
+
+
+def log_table(
+    log: PredictionLog, name: bytes, inputs: Inputs, signature: Signature, content: bytes
+) -> None:
+    """Log the rows of a table as a caller would have sent them."""
+    log.append(name, len(inputs.numbers), True, to_json(inputs, signature), content)
