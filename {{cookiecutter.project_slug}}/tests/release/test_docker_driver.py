@@ -165,6 +165,7 @@ def test_an_agent_follows_main_and_outlives_docker(world: World, tmp_path: Path)
     try:
         assert agent.stdout
         told = [json.loads(agent.stdout.readline())]
+        assert told[0]["action"] == "deployed", told
         with load(world, deploy.Deployment(**told[0])) as callers:
             wanted = world.flip()
             told.append(json.loads(agent.stdout.readline()))
