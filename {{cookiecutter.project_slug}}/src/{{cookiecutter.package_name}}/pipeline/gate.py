@@ -38,7 +38,7 @@ def equal_answers(parity: Parity) -> Iterator[Finding]:
         message = f"served by the training runtime, which is slower: {parity.not_onnx}"
     else:
         message = f"ONNX Runtime answers {rows} rows as scikit-learn, at most"
-        message += f" {parity.largest_difference:.1g} apart"
+        message += f" {parity.largest_difference:.1g} of an answer apart"
     if wrong:
         message = f"{wrong} of {rows} rows are answered in another way than in training"
     yield Finding("parity", not wrong and rows > 0, message)
@@ -75,7 +75,8 @@ def _against_champion(evaluation: Evaluation, policy: Policy) -> Iterator[Findin
     if evaluation.champion is None or not policy.champion:
         return
     if evaluation.incomparable:
-        message = f"{evaluation.incomparable} To start over, empty `champion` in policy.yaml first"
+        message = f"{evaluation.incomparable} To start over, write `champion: {{}}` into policy.yaml"
+        message += " on main first, and the limits back once the new model runs"
         yield Finding("champion.comparable", False, message)
         return
     for name, limit in policy.champion.items():
@@ -129,7 +130,7 @@ def _budgets(evaluation: Evaluation, policy: Policy) -> Iterator[Finding]:
     size, limit = evaluation.cost.size_bytes / 1e6, policy.budgets.size_mb
     yield Finding("budgets.size_mb", size <= limit, f"size {size:.2f} MB, budget {limit:g} MB")
     latency, limit = evaluation.cost.latency_p50_ms, policy.budgets.latency_ms
-    message = f"one row takes {latency:.1f} ms (median here), budget {limit:g} ms"
+    message = f"one row takes {figure(latency)} ms (median here), budget {limit:g} ms"
     yield Finding("budgets.latency_ms", latency <= limit, message)
 
 

@@ -38,7 +38,6 @@ def parity(model: Model, served: Runtime, rows: pd.DataFrame) -> Parity:
     every = pd.concat([rows, *made(rows, told), *thresholds])
     inputs = to_inputs(every, told)
     expected, found = TrainingRuntime(model).scores(inputs), served.scores(inputs)
-    apart = np.abs(expected - found)[~np.isnan(expected)]
     largest = _largest(expected[: len(rows)])
     online = pd.concat([rows.head(ONLINE_ROWS), *made(rows.head(1), told), *thresholds])
     return Parity(
@@ -46,21 +45,29 @@ def parity(model: Model, served: Runtime, rows: pd.DataFrame) -> Parity:
         not_onnx=model.card.not_onnx,
         rows=len(every),
         different=_different(expected, found, largest, told),
-        largest_difference=float(np.max(apart, initial=0.0)),
+        largest_difference=_largest(_apart(expected, found, largest, told), least=0.0),
         online_rows=len(online),
         online_different=_online(served, online, largest, told),
     )
 
 
-def _largest(values: np.ndarray) -> float:
-    """The largest size of a value that is there, at least 1."""
-    return float(np.abs(values[~np.isnan(values)]).max(initial=1.0))
+def _apart(
+    expected: np.ndarray, found: np.ndarray, largest: float, told: Signature
+) -> np.ndarray:
+    """How far answers differ: probabilities as they are, values as a part of the largest."""
+    scale = np.maximum(np.abs(expected), largest) if told.task == "regression" else 1.0
+    apart: np.ndarray = np.abs(expected - found) / scale
+    return apart
+
+
+def _largest(values: np.ndarray, least: float = 1.0) -> float:
+    """The largest size of a value that is there."""
+    return float(np.abs(values[~np.isnan(values)]).max(initial=least))
 
 
 def _different(expected: np.ndarray, found: np.ndarray, largest: float, told: Signature) -> int:
     """How many rows get another answer; those without an answer in training do not count."""
-    scale = np.maximum(np.abs(expected), largest) if told.task == "regression" else 1.0
-    wrong = ~(np.abs(expected - found) <= TOLERANCE * scale)  # NaN is wrong
+    wrong = ~(_apart(expected, found, largest, told) <= TOLERANCE)  # NaN is wrong
     if told.task == "classification":
         wrong |= (expected >= told.limit) != (found >= told.limit)
     return int((wrong & ~np.isnan(expected)).sum())

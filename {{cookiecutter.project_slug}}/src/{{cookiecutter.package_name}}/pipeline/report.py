@@ -79,7 +79,8 @@ def headline(evaluation: Evaluation) -> str:
     """The first metric in one sentence."""
     name, metric = _metrics(evaluation)[0]
     if metric.champion is None or metric.difference is None:
-        return f"{LABELS[name]} {interval(metric.candidate)}; there is nothing to compare with."
+        why = "what runs cannot be compared" if evaluation.incomparable else "nothing to compare with"
+        return f"{LABELS[name]} {interval(metric.candidate)}; {why}."
     return (
         f"{LABELS[name]} {figure(metric.champion.value)} → {figure(metric.candidate.value)}"
         f" ({interval(metric.difference, signed=True)})."
@@ -97,6 +98,8 @@ def _decision(
     first = (
         "" if evaluation.champion else " **This is the first model here**: absolute limits only."
     )
+    if evaluation.incomparable:
+        first = f"\n\n⚠️ **Not compared with what runs.** {_escape(evaluation.incomparable)}"
     verb = f"Approve to {what}" if promotion else "Ready to promote"
     return f"## ✅ {verb}\n\n{headline(evaluation)} All {len(findings)} checks pass.{first}"
 
@@ -135,8 +138,8 @@ def _costs(evaluation: Evaluation) -> Iterator[tuple[str, str, str, str]]:
         f"{now.size_bytes / 1e6:.2f} MB",
     )  # fmt: skip
     yield (
-        "latency_ms", "one row, median", f"{live.latency_p50_ms:.1f} ms" if live else "–",
-        f"{now.latency_p50_ms:.1f} ms",
+        "latency_ms", "one row, median", f"{figure(live.latency_p50_ms)} ms" if live else "–",
+        f"{figure(now.latency_p50_ms)} ms",
     )  # fmt: skip
 
 

@@ -109,7 +109,8 @@ def serve(
 
 def _tell_start(card: ModelCard, digest: str, url: str) -> None:
     fields: dict[str, Any] = {"labels.runtime": card.runtime, "url.full": url}
-    text = f"model {digest} runs in {card.runtime} at {url}"
+    short = digest.removeprefix("sha256:")[:12]
+    text = f"{url}/docs: model {short} runs in {card.runtime}"
     if card.not_onnx:
         fields["labels.not_onnx"] = card.not_onnx
         text += f"; not in ONNX Runtime: {card.not_onnx}"

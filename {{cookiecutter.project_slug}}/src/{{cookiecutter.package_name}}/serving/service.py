@@ -178,7 +178,7 @@ class Service:
         allowed = "POST" if path == "/predict" else "GET, HEAD" if path in GETS else ""
         if method not in ("GET", "HEAD") or path not in GETS:
             status = 405 if allowed else 404
-            message = f"{PHRASES[status]}: {clip(method)} {clip(path)}; see /openapi.json"
+            message = f"{PHRASES[status]}: {clip(method)} {clip(path)}; see /docs, /openapi.json"
             more = [(b"allow", allowed.encode())] if allowed else []
             return error_answer(message, status, more=more)
         if self.token is not None and path not in OPEN:

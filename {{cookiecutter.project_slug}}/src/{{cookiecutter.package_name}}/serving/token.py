@@ -19,7 +19,8 @@ def read_token(file: Path | None) -> str | None:
         try:
             token = file.read_text(encoding="ascii").strip()
         except (OSError, ValueError) as error:
-            raise InputError(f"{file}: cannot be read: {type(error).__name__}") from None
+            why = error.strerror if isinstance(error, OSError) else "it is not ASCII"
+            raise InputError(f"{file}: cannot be read: {why}") from None
     if token is not None and (not token or not token.isascii() or not token.isprintable()):
         raise InputError("the token must be printable ASCII, and not empty")
     return token
