@@ -79,6 +79,7 @@ def test_compose_gives_a_service_no_more_than_it_needs() -> None:
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert service["mem_limit"]
+        assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
         for volume in service["volumes"]:
             source = volume.partition(":")[0]

@@ -92,6 +92,7 @@ def test_a_container_is_hardened_and_logs_into_a_volume(world: World) -> None:
     assert host["SecurityOpt"] == ["no-new-privileges"]
     assert (host["PidsLimit"], host["Memory"]) == (256, 2 << 30)
     assert host["RestartPolicy"]["Name"] == "always"
+    assert host["LogConfig"] == {"Type": "json-file", "Config": docker_driver.LOG_LIMITS}
     assert container.engine.attrs["Config"]["User"] == "65532:65532"
     assert world.deploy().action == "unchanged"
     assert [c.engine.id for c in world.containers()] == [container.engine.id]

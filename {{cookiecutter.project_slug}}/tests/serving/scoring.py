@@ -40,14 +40,18 @@ def table(rows: int, seed: int = 0) -> pd.DataFrame:
     return frame
 
 
-def fit(directory: Path, task: str = "classification", scale: float = 1.0) -> Path:
+def fit(
+    directory: Path,
+    task: str = "classification",
+    scale: float = 1.0,
+    classes: tuple[str, ...] = ("stays", "leaves"),
+) -> Path:
     """A model directory, as `model train` writes it."""
     rows = table(400)
     typed = features.to_frame(rows, COLUMNS)
     truth = (rows["income"] + rows["age"].fillna(50) * (rows["plan"] == "plus") * 20) * scale
-    classes: tuple[str, ...] = ()
     if task == "classification":
-        classes, truth = ("stays", "leaves"), (truth > 3300).astype(int)
+        truth = (truth > 3300).astype(int)
     params = config.Params.model_validate(
         {
             "task": task,
@@ -57,7 +61,12 @@ def fit(directory: Path, task: str = "classification", scale: float = 1.0) -> Pa
     )
     fitted = model.build(params, COLUMNS).fit(typed, truth)
     card = artifact.ModelCard(
-        signature=features.Signature(task, COLUMNS, "y", classes),  # type: ignore[arg-type]
+        signature=features.Signature(
+            task,  # type: ignore[arg-type]
+            COLUMNS,
+            "y",
+            classes if task == "classification" else (),
+        ),
         estimator=ESTIMATORS[task],
         parameters={},
         split={},

@@ -77,6 +77,23 @@ def test_what_a_caller_sends_cannot_forge_a_line(lines: Any, trained: Trained, p
     assert len(json.dumps(line)) < 3000
 
 
+def test_what_is_no_http_writes_no_lines_and_a_failure_of_the_server_does(
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    for name in ("", "uvicorn.error", logs.events.name):
+        caplog.set_level(logging.INFO, logger=name or None)  # put back after this test
+    logs.configure()
+    server = logging.getLogger("uvicorn.error")
+    for _ in range(300):
+        server.warning("Invalid HTTP request received.")
+    server.error("Exception in ASGI application")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["message"] == "Exception in ASGI application"
+
+
 def test_on_a_terminal_it_is_a_plain_line() -> None:
     record = logs.events.makeRecord("x", logging.INFO, "", 0, "model %s runs", ("a",), None)
     assert logs.PlainFormatter().format(record).endswith(" model a runs")

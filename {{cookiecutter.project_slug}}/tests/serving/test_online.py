@@ -1,15 +1,20 @@
 """Online is offline: service and `model predict` give a row the same answer, to the last bit."""
 
+import datetime as dt
+import decimal
 import json
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ..package import artifact, config, export, features, model, parity, predict, runtime
+from ..package import artifact, config, errors, export, features, model, parity, predict, runtime
 from ..pipeline.test_export import Rows, rows
 from .conftest import Trained, send
 
@@ -118,22 +123,28 @@ CELLS = [
 ]
 
 
-@pytest.mark.parametrize("column", ["age", "plan", "ward"])
-def test_a_cell_of_a_csv_body_means_what_it_means_in_a_file(column: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A model whose categories look like numbers, booleans and missing values."""
     columns = (
         features.Column("age", "number", nullable=True),
         features.Column("plan", "category", True, ("1", "True", "basic")),
-        features.Column("ward", "category", False, ("01", "NA", "2.5")),  # such as a country
+        features.Column("ward", "category", False, ("0.1", "01", "2.50", "NA", "2.5")),
     )
     table: dict[str, Any] = {
         "age": np.linspace(20, 60, 300),
-        "plan": np.resize(np.array(["1", "True", "basic"], dtype=object), 300),
-        "ward": np.resize(np.array(["01", "NA", "2.5"], dtype=object), 300),
+        **{c.name: np.resize(np.array(c.categories, dtype=object), 300) for c in columns[1:]},
     }
-    told = features.Signature("regression", columns, "y")
-    given = Rows(features.to_frame(table, columns), told, table["age"] * 2)
-    trained = made(tmp_path / "model", given, "ridge", "onnx")
-    service = trained.service()
+    signature = features.Signature("regression", columns, "y")
+    given = Rows(features.to_frame(table, columns), signature, table["age"] * 2)
+    return made(tmp_path_factory.mktemp("told") / "model", given, "ridge", "onnx")
+
+
+@pytest.mark.parametrize("column", ["age", "plan", "ward"])
+def test_a_cell_of_a_csv_body_means_what_it_means_in_a_file(
+    told: Trained, column: str, tmp_path: Path
+) -> None:
+    service = told.service()
     usual = {"age": "30", "plan": "basic", "ward": "01"}
     cells = [{**usual, column: cell} for cell in CELLS]
     pd.DataFrame(cells).to_csv(tmp_path / "in.csv", index=False)
@@ -145,6 +156,105 @@ def test_a_cell_of_a_csv_body_means_what_it_means_in_a_file(column: str, tmp_pat
         return response.json()[0] if response.status_code == 200 else None
 
     alone = [sent(row) for row in cells]
-    assert offline(trained, tmp_path / "in.csv") == alone
+    assert offline(told, tmp_path / "in.csv") == alone
     assert None in alone
     assert sum(answer is not None for answer in alone) > 1
+
+
+TIME = dt.datetime(2026, 1, 1, 12)
+ONE, TENTH, HALVES = (decimal.Decimal(text) for text in ("1.0", "0.1", "2.50"))
+WHOLE = [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32()]
+PLAIN: list[tuple[pa.DataType, list[Any]]] = [
+    *((kind, [1]) for kind in [*WHOLE, pa.uint64()]),
+    *((kind, [1.0, 0.1, 2.5]) for kind in (pa.float32(), pa.float64())),
+    (pa.float16(), [np.float16(1), np.float16(0.1), np.float16(2.5)]),
+    (pa.float32(), [1e30, float("inf"), float("nan")]),
+    (pa.float64(), [1e30, 1e300, float("inf"), float("nan")]),
+    (pa.bool_(), [True, False]),
+    *((kind, ["1", "30", "basic", "NA", ""]) for kind in (pa.string(), pa.large_string())),
+    (pa.string_view(), ["1", "30", "basic", "NA", ""]),
+    *((kind, [b"1", b"basic"]) for kind in (pa.binary(), pa.large_binary(), pa.binary_view())),
+    (pa.binary(2), [b"01"]),
+    (pa.decimal32(5, 1), [ONE, TENTH]),
+    (pa.decimal64(5, 1), [ONE, TENTH]),
+    (pa.decimal128(5, 2), [ONE, TENTH, HALVES]),
+    (pa.decimal128(38, 0), [decimal.Decimal(1), decimal.Decimal(10) ** 37]),
+    (pa.decimal256(76, 1), [ONE, TENTH, decimal.Decimal(10) ** 60]),
+    *((kind, [TIME.date()]) for kind in (pa.date32(), pa.date64())),
+    *((pa.timestamp(unit), [TIME]) for unit in ("s", "ms", "us", "ns")),
+    (pa.timestamp("us", "UTC"), [TIME]),
+    *((kind, [TIME.time()]) for kind in (pa.time32("s"), pa.time32("ms"), pa.time64("us"))),
+    (pa.time64("ns"), [TIME.time()]),
+    *((pa.duration(unit), [dt.timedelta(1)]) for unit in ("s", "ms", "us", "ns")),
+    (pa.null(), []),
+]
+NESTED: list[tuple[pa.DataType, list[Any]]] = [
+    (pa.list_(pa.int64()), [[1]]),
+    (pa.large_list(pa.string()), [["1"]]),
+    (pa.list_(pa.float32(), 1), [[1.0]]),
+    (pa.list_view(pa.int64()), [[1]]),
+    (pa.struct([("a", pa.int64())]), [{"a": 1}]),
+    (pa.map_(pa.string(), pa.int64()), [[("a", 1)]]),
+]
+STORED: list[tuple[pa.BaseExtensionType, list[Any]]] = [
+    (pa.bool8(), [1]),
+    (pa.json_(), ["1"]),
+    (pa.uuid(), [uuid.UUID(int=1).bytes]),
+    (pa.fixed_shape_tensor(pa.int32(), [1]), [[1]]),
+]
+
+
+UNITS = ("s", "ms", "us", "ns")
+# Dictionaries that Arrow writes to no file, or reads as integers.
+UNCODED = (pa.null(), pa.string_view(), pa.binary_view(), *map(pa.duration, UNITS))
+CODED = tuple(f"dictionary {kind}" for kind in ("half", "bool", "decimal", "fixed_size"))
+UNREAD = ("list_view", *CODED)  # for the reader of the service
+
+
+def arrays() -> dict[str, pa.Array]:
+    """Values of every type that a Parquet file can hold, and a null; also as a dictionary."""
+    found: dict[str, pa.Array] = {}
+    for kind, values in [*PLAIN, *NESTED]:
+        array = pa.array([*values, None] if (kind, values) in PLAIN else values, kind)
+        found[f"{kind} {values}"] = array
+        coded = pa.array([*range(len(values)), None], pa.int32())
+        if (kind, values) in PLAIN and kind not in UNCODED:
+            found[f"dictionary {kind} {values}"] = pa.DictionaryArray.from_arrays(coded, array[:-1])
+    for kind, values in STORED:
+        storage = pa.array(values, kind.storage_type)
+        found[str(kind)] = pa.ExtensionArray.from_storage(kind, storage)
+    return found
+
+
+ARRAYS = arrays()
+
+
+@pytest.fixture(scope="module")
+def service(told: Trained) -> Iterator[Any]:
+    found = told.service()
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("column", ["age", "plan", "ward"])
+@pytest.mark.parametrize("name", ARRAYS)
+def test_a_row_of_a_parquet_body_is_answered_as_in_a_file(
+    told: Trained, service: Any, name: str, column: str, tmp_path: Path
+) -> None:
+    """Or is refused by both, whatever the type of a column."""
+    source = tmp_path / "in.parquet"
+    usual = {"age": pa.array([30.0]), "plan": pa.array(["basic"]), "ward": pa.array(["01"])}
+    for place in range(len(ARRAYS[name])):
+        pq.write_table(pa.table({**usual, column: ARRAYS[name].slice(place, 1)}), source)
+        headers = {"content-type": "application/vnd.apache.parquet"}
+        response = send(service, content=source.read_bytes(), headers=headers)
+        if response.status_code == 400:
+            assert name.startswith(UNREAD)
+            continue
+        assert response.status_code in (200, 422)
+        expected = response.json() if response.status_code == 200 else [None]
+        try:
+            found = offline(told, source)
+        except errors.InputError:  # the column is of no use at all
+            found = [None]
+        assert found == expected, response.content

@@ -1,6 +1,7 @@
 """`model predict`: files of rows get the answers of the service; what has none is told apart."""
 
 import datetime as dt
+import decimal
 import json
 import os
 import sys
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
-from ..package import artifact, batch, cli_app, errors, features, predict, rows
+from ..package import artifact, batch, cli_app, errors, features, outcome, predict, rows, sized
 from .scoring import COLUMNS, fit, service_answer, table
 
 NUMBERS = st.one_of(st.none(), st.integers(-99, 99).map(float), st.sampled_from([1e39, -3.5e38]))
@@ -114,6 +115,112 @@ def test_columns_that_the_model_does_not_know_keep_their_types(model: Path, tmp_
     assert found.select(given_table.column_names).equals(given_table)
     predict.predict(model, tmp_path / "in.parquet", tmp_path / "out.csv")
     assert read(tmp_path / "out.csv")["vector"].tolist()[0] == "[1, 2]"
+
+
+NAN = float("nan")
+KINDS: dict[str, tuple[pa.Array, list[Any]]] = {  # and how their texts look in a .csv file
+    "UUID": (
+        pa.array([bytes(range(16)), None], pa.binary(16)).cast(pa.uuid()),
+        ["000102030405060708090a0b0c0d0e0f", ""],
+    ),
+    "JSON": (pa.ExtensionArray.from_storage(pa.json_(), pa.array(["[1]", None])), ["[1]", ""]),
+    "bytes": (pa.array([b"\xff\x01", b"text"]), ["ff01", "74657874"]),
+    "large bytes": (pa.array([b"\xff\x01", None], pa.large_binary()), ["ff01", ""]),
+    "fixed bytes": (pa.array([b"\xff\x01", None], pa.binary(2)), ["ff01", ""]),
+    "bytes view": (pa.array([b"\xff", None], pa.binary_view()), ["ff", ""]),
+    "view": (pa.array(['a "b"', None], pa.string_view()), ['a "b"', ""]),
+    "large text": (pa.array(["a,b", None], pa.large_string()), ["a,b", ""]),
+    "no UTF-8": (pa.array([b"pl\xfcs", b"x"]).view(pa.string()), ["pl\ufffds", "x"]),
+    "half": (pa.array([np.float16(1.5), np.float16(NAN)]), ["1.5", ""]),
+    "wide decimal": (
+        pa.array([decimal.Decimal(10) ** 60, None], pa.decimal256(76, 2)), [f"1{'0' * 60}.00", ""],
+    ),
+    "narrow decimal": (pa.array([decimal.Decimal(1), None], pa.decimal32(3, 1)), ["1.0", ""]),
+    "duration": (pa.array([dt.timedelta(1), None], pa.duration("ms")), ["86400000", ""]),
+    "late": (pa.array([2**31 - 1, None], pa.int32()).view(pa.date32()), []),
+    "late time": (pa.array([2**62, None]).view(pa.timestamp("us")), []),
+    "zone": (pa.array([dt.datetime(2026, 1, 1), None], pa.timestamp("us", "Europe/Berlin")), []),
+    "time": (pa.array([1, None]).view(pa.time64("ns")), ["00:00:00.000000001", ""]),
+    "tag": (pa.array(["a", None]).dictionary_encode(), ["a", ""]),
+    "number": (pa.array([1, None]).dictionary_encode(), ["1", ""]),
+    "nothing": (pa.nulls(2), ["", ""]),
+    "list": (pa.array([["a"], None], pa.list_(pa.string_view())), ["['a']", ""]),
+    "list view": (pa.array([[1], None], pa.list_view(pa.int64())), ["[1]", ""]),
+    "view of views": (pa.array([["a"], None], pa.list_view(pa.string_view())), ["['a']", ""]),
+    "struct": (pa.array([{"a": b"\xff"}, None]), ["{'a': b'\\xff'}", ""]),
+    "map": (pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int64())), ["[('a', 1)]", ""]),
+    "late list": (
+        pa.ListArray.from_arrays([0, 1, 1], pa.array([2**62]).view(pa.timestamp("us"))), [],
+    ),
+    "no UTF-8 in a list": (
+        pa.ListArray.from_arrays([0, 1, 1], pa.array([b"pl\xfcs"]).view(pa.string())), [],
+    ),
+    "tensor": (
+        pa.ExtensionArray.from_storage(
+            pa.fixed_shape_tensor(pa.int8(), [2]), pa.array([[1, 2]] * 2, pa.list_(pa.int8(), 2))
+        ), ["[1, 2]", "[1, 2]"],
+    ),
+}  # fmt: skip
+
+
+def shown(values: pa.Array) -> Any:
+    coded = pa.types.is_dictionary(values.type)
+    return (values.dictionary_decode() if coded else values).to_string()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_column_of_any_type_can_be_written_beside_answers_and_rejects(
+    model: Path, tmp_path: Path, name: str
+) -> None:
+    """One row gets an answer, and one is rejected."""
+    values, texts = KINDS[name]
+    for order in ([0, 1], [1, 0]):
+        frame = table(2).assign(income=np.where(np.array(order) == 0, 1.0, np.nan))
+        source = tmp_path / "in.parquet"
+        pq.write_table(pa.Table.from_pandas(frame).append_column("more", values), source)
+        for kind in (".csv", ".parquet"):
+            found = predict.predict(model, source, tmp_path / f"out{kind}")
+            assert (found.scored, found.rejected) == (1, 1)
+        good, bad = order.index(0), order.index(1)
+        typed = pq.read_table(tmp_path / "out.parquet")["more"].combine_chunks()
+        written = pq.read_table(source)["more"].combine_chunks().slice(good, 1)
+        assert typed.type == sized.without_views(written.type)
+        assert shown(typed) == shown(written)
+        for place, path in ((good, "out.csv"), (bad, "out.csv.rejects.csv")):
+            options: Any = {"dtype": str, "keep_default_na": False, "encoding_errors": "replace"}
+            cell = pd.read_csv(tmp_path / path, **options)["more"].item()
+            assert not texts or cell == texts[place]
+
+
+def test_a_column_that_cannot_be_written_is_told_before_the_scoring(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*arguments: Any) -> None:
+        raise pa.ArrowNotImplementedError("no such type")
+
+    def never(*arguments: Any, **named: Any) -> None:
+        raise AssertionError("was scored")
+
+    monkeypatch.setattr(outcome, "_plain", refusing)
+    monkeypatch.setattr(predict, "score", never)
+    source = write(table(3), tmp_path / "in.parquet")
+    message = r"column 'id' \(int64\) cannot be written; leave it out: no such type"
+    with pytest.raises(errors.InputError, match=message) as refusal:
+        predict.predict(model, source, tmp_path / "out.parquet")
+    assert "\n" not in str(refusal.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
+
+
+@pytest.mark.parametrize("kind", [".csv", ".parquet"])
+def test_a_class_may_be_called_as_a_missing_value_is_written(tmp_path: Path, kind: str) -> None:
+    """Only the cells of the input are missing, not the answers."""
+    odd = fit(tmp_path / "odd", classes=("N/A", "None"))
+    source, out = write(table(50), tmp_path / "in.csv"), tmp_path / f"out{kind}"
+    predict.predict(odd, source, out)
+    labels = pq.read_table(out)["label"].to_pylist() if kind == ".parquet" else (
+        pd.read_csv(out, keep_default_na=False)["label"].tolist()
+    )  # fmt: skip
+    assert set(labels) == {"N/A", "None"}
 
 
 def test_cells_of_a_csv_stay_as_they_are(model: Path, tmp_path: Path) -> None:
@@ -292,6 +399,11 @@ STRUCTURAL: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "no Parquet": ("in.parquet", lambda path: path.write_text("x" * 99), "cannot be read"),
     "damaged": ("in.parquet", damaged, "cannot be read from row 0 on"),
     "truncated": ("in.parquet", truncated, "cannot be read"),
+    "an open quote": (
+        "in.csv",
+        lambda path: path.write_text(table(9).to_csv(index=False) + '9,"x,,,,\n9,x,,,,\n'),
+        "ends inside a quoted cell, which opens in row 9$",
+    ),
     "text of another code": (
         "in.csv",
         lambda path: path.write_bytes(table(3).to_csv(index=False).encode() + b"3,\xfc,,,,\n"),

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ..package import errors, parts, predict, rows
+from ..package import batch, errors, parts, predict, rows
 from .scoring import fit, table
 
 # Where in the code a run is killed, and at which calls of the function.
@@ -236,6 +236,71 @@ def test_it_starts_afresh_for_another_input_or_model_and_says_so(
     assert said == [f"starting afresh: {what} changed since the run that did not end"]
     assert found.resumed == 0
     assert len(pd.read_csv(target)) == 900
+
+
+@pytest.mark.parametrize("kind", [".csv", ".parquet"])
+def test_where_chunks_end_at_a_number_of_bytes_it_gives_the_same_bytes_too(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(rows, "BYTES", 20_000)
+    monkeypatch.setattr(predict, "CHUNKS_EACH", 2)
+    source, target = tmp_path / f"in{kind}", tmp_path / "out" / f"out{kind}"
+    frame = table(300).assign(note=["x" * (n * n % 37 * 100) for n in range(300)])
+    frame.loc[::7, "income"] = None
+    write = frame.to_csv if kind == ".csv" else frame.to_parquet
+    write(source, index=False)
+    predict.predict(model, source, target)
+    expected, real, calls = content(target), batch.score, itertools.count()
+
+    def failing(*arguments: Any, **named: Any) -> Any:
+        if next(calls) == 9:
+            raise OSError(28, "No space left on device")
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(predict, "score", failing)
+    with pytest.raises(errors.InputError, match="start again to go on"):
+        predict.predict(model, source, target)
+    monkeypatch.setattr(predict, "score", real)
+    found = predict.predict(model, source, target)
+    assert 0 < found.resumed < 300
+    assert content(target) == expected
+
+
+@pytest.mark.parametrize("more", range(256, 1024, 128))
+def test_a_cell_that_never_ends_is_found_by_a_run_that_goes_on(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    """Also where all other rows are done."""
+    monkeypatch.setattr(rows, "MOST_ROWS", 256)
+    monkeypatch.setattr(predict, "CHUNKS_EACH", 1)
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text(table(more).to_csv(index=False) + '9,"x,,,,\n9,x,,,,\n')
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda _: None)  # the run ends just before it
+        with pytest.raises(errors.InputError, match="inside a quoted cell"):
+            predict.predict(model, source, target)
+    with pytest.raises(errors.InputError, match=f"quoted cell, which opens in row {more}"):
+        predict.predict(model, source, target)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [".csv", ".parquet"])
+def test_memory_does_not_grow_with_the_length_of_the_cells(
+    fresh: ForkServerContext, model: Path, tmp_path: Path, kind: str
+) -> None:
+    peaks = []
+    for count in (20_000, 80_000):
+        source = tmp_path / f"in{kind}"
+        frame = table(count).assign(note=["lorem ipsum " * 400] * count)  # 4.8 kB a row
+        write = frame.to_csv if kind == ".csv" else frame.to_parquet
+        write(source, index=False)
+        arguments = (model, source, tmp_path / "out.csv", tmp_path / "said")
+        process = fresh.Process(target=measure, args=arguments)
+        process.start()
+        assert ended(process) == 0
+        peaks.append(int((tmp_path / "said").read_text()))
+    assert peaks[1] < peaks[0] + 200, peaks  # MB; 290 more are in the file
 
 
 def test_one_run_writes_an_output_at_a_time(model: Path, tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
-from ..package import batch, cells, data, features, rows
+from ..package import batch, cells, data, features, rows, sized
 
 AGE = features.Column("age", "number", nullable=True)
 TASK: Any = "regression"
@@ -122,7 +122,6 @@ VALUES = st.one_of(
     st.tuples(st.just(pa.float32()), st.floats(width=32, allow_nan=False)),
     st.tuples(st.just(pa.bool_()), st.booleans()),
     st.tuples(st.just(pa.string()), st.text(max_size=3)),
-    st.tuples(st.just(pa.date32()), st.dates()),
 )
 
 
@@ -178,3 +177,152 @@ def test_a_parquet_file_is_read_from_any_row_on(tmp_path: Path, group: int) -> N
         found = [value for chunk in chunks for value in chunk.table["a"].to_pylist()]
         assert found == list(range(start, 500))
         assert {len(chunk.table) for chunk in chunks[:-1]} <= {64}
+
+
+@settings(deadline=None)
+@given(st.text('ab,"\n', max_size=30), st.sampled_from([24, 1 << 20]), st.sampled_from(["", "\r"]))
+@example('1,"x\n6,2\n', 1 << 20, "")
+@example('1,"a""', 1 << 20, "")
+def test_a_file_ends_inside_a_quoted_cell_where_pandas_says_so(
+    tmp_path_factory: pytest.TempPathFactory, text: str, block: int, turn: str
+) -> None:
+    path = tmp_path_factory.mktemp("quotes") / "in.csv"
+    path.write_bytes(f"a,b\nx,y\n{text}".replace("\n", f"{turn}\n").encode())
+    expected = found = ""
+    try:
+        pd.read_csv(path, on_bad_lines="skip", index_col=False)
+    except pd.errors.ParserError as error:
+        expected = str(error)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "BLOCK", block)
+        try:
+            list(rows.Rows(path).chunks())
+        except rows.DamagedError as error:
+            found = str(error)
+    if block > 24 or "is a quoted cell not closed" not in found:
+        assert ("ends inside a quoted cell" in found) == ("EOF inside string" in expected)
+
+
+@pytest.mark.parametrize(
+    "cells_", ['5" disk,1', '"5"" disk",1', '"5" disk,1', 'a"b"c,"1"', '"two\nlines",1', '"",""']
+)
+def test_a_quote_that_is_closed_or_inside_a_cell_means_what_pandas_reads(
+    tmp_path: Path, cells_: str
+) -> None:
+    path = tmp_path / "in.csv"
+    for text in (f"a,b\n{cells_}", f"a,b\n{cells_}\n", f"a,b\n{cells_}\nx,y\n"):
+        path.write_text(text)
+        (chunk,) = rows.Rows(path).chunks()
+        alone = pd.read_csv(path, dtype=str, keep_default_na=False)
+        assert chunk.table.to_pylist() == alone.to_dict("records")
+        assert not chunk.malformed
+
+
+@pytest.mark.parametrize("header", ["a", "a,b", "a,b,c"])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n7,7\n"])
+def test_the_row_of_a_cell_that_never_ends_is_named(tmp_path: Path, header: str, end: str) -> None:
+    """Whether the row has as many fields as the header or not."""
+    fields = header.count(",")
+    good, first = ",2" * fields, "5," * (fields > 0)
+    lines = [header, f"1{good}", "", "1,2,3,4", f"3{good}", f'{first}"6']
+    (tmp_path / "in.csv").write_text("\n".join(lines) + end)
+    for start in range(4):
+        with pytest.raises(rows.DamagedError, match="quoted cell, which opens in row 3$"):
+            list(rows.Rows(tmp_path / "in.csv").chunks(start))
+
+
+def test_a_row_that_is_too_long_may_have_an_open_quote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "BLOCK", 1 << 10)
+    (tmp_path / "in.csv").write_text('a,b\n0,0\n1,"2\n' + "3,4\n" * 1000)
+    with pytest.raises(rows.DamagedError, match="from row 0 on: .* quoted cell not closed"):
+        list(rows.Rows(tmp_path / "in.csv").chunks())
+
+
+LONG = ["", "x" * 999, "é" * 500, "y" * 20, "z" * 3000]  # bytes: at most 3000
+
+
+@pytest.mark.parametrize("kind", [".csv", ".parquet"])
+def test_a_chunk_ends_with_the_row_that_fills_it_from_wherever_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    frame = pd.DataFrame({"row": range(300), "text": [LONG[n * n % 7 % 5] for n in range(300)]})
+    path = tmp_path / f"in{kind}"
+    if kind == ".csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_parquet(path, index=False, row_group_size=77)
+    monkeypatch.setattr(rows, "BYTES", 5000)
+    monkeypatch.setattr(rows, "BLOCK", 1 << 13)
+    whole = list(rows.Rows(path).chunks())
+    assert [row for c in whole for row in c.table["row"].to_pylist()] == [
+        str(n) if kind == ".csv" else n for n in range(300)
+    ]
+    for chunk in whole[:-1]:
+        size = sum(len(text.encode()) for text in chunk.table["text"].to_pylist())
+        assert 4000 < size < 8100
+    for place, chunk in enumerate(whole):
+        again = list(rows.Rows(path).chunks(chunk.start))
+        assert [(c.start, c.table) for c in again] == [(c.start, c.table) for c in whole[place:]]
+
+
+def test_the_text_of_malformed_rows_fills_a_chunk_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in.csv").write_text("a,b\n" + ("x" * 1000 + "\n") * 50)
+    monkeypatch.setattr(rows, "BYTES", 5000)
+    chunks = list(rows.Rows(tmp_path / "in.csv").chunks())
+    assert {len(chunk.malformed) for chunk in chunks} == {5}
+    assert sum(len(chunk.table) for chunk in chunks) == 50
+
+
+def test_long_rows_of_a_parquet_file_are_not_unpacked_all_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the file is small, where one long text stands in every row."""
+    path = tmp_path / "in.parquet"
+    pd.DataFrame({"text": ["x" * 1000] * 2000}).to_parquet(path)
+    assert path.stat().st_size < 10_000
+    monkeypatch.setattr(rows, "BYTES", 50_000)
+    seen: list[int] = []
+    real = sized.widths
+
+    def noting(part: pa.RecordBatch) -> np.ndarray:
+        seen.append(len(part))
+        return real(part)
+
+    monkeypatch.setattr(sized, "widths", noting)
+    assert sum(len(chunk.table) for chunk in rows.Rows(path).chunks()) == 2000
+    assert max(seen) <= 50
+
+
+NESTED = pa.struct([("a", pa.list_(pa.string())), ("b", pa.map_(pa.string(), pa.int32()))])
+WIDE = {
+    "text": (pa.array(["abc", None, ""]), [3, 0, 0]),
+    "code": (pa.array(["abc", None, "d"]).dictionary_encode(), [3, 0, 1]),
+    "bytes": (pa.array([b"ab", b"", None], pa.large_binary()), [2, 0, 0]),
+    "digest": (pa.array([b"ab", b"cd", None], pa.binary(2)), [2, 2, 2]),
+    "number": (pa.array([1, None, 3], pa.int16()), [2, 2, 2]),
+    "truth": (pa.array([True, None, False]), [1, 1, 1]),
+    "nothing": (pa.nulls(3), [0, 0, 0]),
+    "list": (pa.array([["ab", "c"], None, []]), [3, 0, 0]),
+    "view": (pa.array([["ab", "c"], None, ["d"]], pa.list_view(pa.string())), [3, 0, 1]),
+    "pair": (pa.array([[1, 2], [3, 4], [5, 6]], pa.list_(pa.int32(), 2)), [8, 8, 8]),
+    "nested": (pa.array([{"a": ["x"], "b": [("k", 1)]}, None, {"b": []}], NESTED), [6, 0, 0]),
+    "tensor": (
+        pa.ExtensionArray.from_storage(
+            pa.fixed_shape_tensor(pa.int8(), [2]),
+            pa.array([[1, 2]] * 3, pa.list_(pa.int8(), 2)),
+        ),
+        [2, 2, 2],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_the_bytes_of_a_row_hang_on_no_other_row(name: str) -> None:
+    values, expected = WIDE[name]
+    batch_ = pa.record_batch({"x": values})
+    assert sized.widths(batch_).tolist() == expected
+    assert [sized.widths(batch_.slice(n, 1)).tolist() for n in range(3)] == [[e] for e in expected]

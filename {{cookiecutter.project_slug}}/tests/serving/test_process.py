@@ -208,12 +208,12 @@ def _peak_memory(status: Path) -> int:
 class Thread:
     """A server in a thread of the test, for what needs no process of its own."""
 
-    def __init__(self, public: int) -> None:
+    def __init__(self, public: int = 0, app: Any = None) -> None:
         self.listening: dict[str, Any] = {"public": None, "error": None}
         self.started = threading.Event()
         self.private = serving_process.listen("127.0.0.1", 0)
         self.server = serving_process.Server(
-            constant,
+            app or constant,
             self.listening,
             self.begin,
             lambda: serving_process.listen("127.0.0.1", public, shared=True),

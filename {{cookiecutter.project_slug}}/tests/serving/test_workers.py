@@ -91,6 +91,18 @@ def test_all_drain_when_the_parent_is_told(started: Started, trained: Trained) -
         assert not Path(f"/proc/{pid}").exists()
 
 
+def test_who_connects_while_all_drain_is_refused_at_once(started: Started) -> None:
+    address = ("127.0.0.1", started.port)
+    with socket.create_connection(address):  # the drain waits for its request
+        time.sleep(0.1)
+        started.process.terminate()
+        time.sleep(0.5)
+        assert started.process.poll() is None
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)
+    assert started.process.wait(30) == 0
+
+
 def test_workers_end_when_their_parent_is_killed(started: Started) -> None:
     pids = started.pids()
     started.process.kill()

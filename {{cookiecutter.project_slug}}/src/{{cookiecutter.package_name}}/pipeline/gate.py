@@ -75,8 +75,8 @@ def _against_champion(evaluation: Evaluation, policy: Policy) -> Iterator[Findin
     if evaluation.champion is None or not policy.champion:
         return
     if evaluation.incomparable:
-        message = f"{evaluation.incomparable} To start over, write `champion: {{}}` into policy.yaml"
-        message += " on main first, and the limits back once the new model runs"
+        message = f"{evaluation.incomparable} To start over, write `champion: {{}}` into"
+        message += " policy.yaml on main first, and the limits back once the new model runs"
         yield Finding("champion.comparable", False, message)
         return
     for name, limit in policy.champion.items():

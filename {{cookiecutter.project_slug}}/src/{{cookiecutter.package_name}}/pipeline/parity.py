@@ -51,9 +51,7 @@ def parity(model: Model, served: Runtime, rows: pd.DataFrame) -> Parity:
     )
 
 
-def _apart(
-    expected: np.ndarray, found: np.ndarray, largest: float, told: Signature
-) -> np.ndarray:
+def _apart(expected: np.ndarray, found: np.ndarray, largest: float, told: Signature) -> np.ndarray:
     """How far answers differ: probabilities as they are, values as a part of the largest."""
     scale = np.maximum(np.abs(expected), largest) if told.task == "regression" else 1.0
     apart: np.ndarray = np.abs(expected - found) / scale

@@ -79,8 +79,8 @@ def headline(evaluation: Evaluation) -> str:
     """The first metric in one sentence."""
     name, metric = _metrics(evaluation)[0]
     if metric.champion is None or metric.difference is None:
-        why = "what runs cannot be compared" if evaluation.incomparable else "nothing to compare with"
-        return f"{LABELS[name]} {interval(metric.candidate)}; {why}."
+        why = _escape(evaluation.incomparable or "There is nothing to compare with.")
+        return f"{LABELS[name]} {interval(metric.candidate)}. {why}"
     return (
         f"{LABELS[name]} {figure(metric.champion.value)} → {figure(metric.candidate.value)}"
         f" ({interval(metric.difference, signed=True)})."
@@ -95,11 +95,8 @@ def _decision(
     if not ok:
         count = f"{failures} rule{'s' if failures != 1 else ''} failed" if failures else "no rules"
         return f"## 🛑 Do not {what}: {count}\n\n{headline(evaluation)}"
-    first = (
-        "" if evaluation.champion else " **This is the first model here**: absolute limits only."
-    )
-    if evaluation.incomparable:
-        first = f"\n\n⚠️ **Not compared with what runs.** {_escape(evaluation.incomparable)}"
+    alone = " **This is the first model here**: absolute limits only."
+    first = "" if evaluation.champion else alone
     verb = f"Approve to {what}" if promotion else "Ready to promote"
     return f"## ✅ {verb}\n\n{headline(evaluation)} All {len(findings)} checks pass.{first}"
 

@@ -20,6 +20,7 @@ from typing import Any
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container as Engine
+from docker.types import LogConfig
 from requests.exceptions import RequestException
 
 from ..errors import RefusedError
@@ -35,6 +36,8 @@ OWNER, IMAGE, PORT, PUBLIC = (f"model.deployment{x}" for x in ("", ".image", ".p
 PASSED = "always"
 # Settings of the service that this process was given. No other variable gets into a container.
 HANDED_ON = ("MODEL_HOST", "MODEL_TOKEN", "MODEL_LOG_SAMPLE", "MODEL_ACCESS_LOG")
+
+LOG_LIMITS = {"max-size": "10m", "max-file": "3"}  # Docker itself sets none
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ class Containers:
             security_opt=["no-new-privileges"],
             pids_limit=PIDS,
             mem_limit=MEMORY,
+            log_config=LogConfig(type=LogConfig.types.JSON, config=LOG_LIMITS),
         )
         engine.start()
         container = Container.of(engine)

@@ -99,7 +99,7 @@ def serve(
     if workers > 1:
         from .workers import run_all
 
-        code = run_all(workers, run)
+        code = run_all(workers, run, private.close)
     else:
         run(0)
     if lock is not None:

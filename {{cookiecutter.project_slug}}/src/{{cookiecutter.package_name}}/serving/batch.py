@@ -1,6 +1,6 @@
 """One chunk of a file's rows to answers: the typed columns, rules and runtime of the service."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ from ..runtime import Runtime
 from .cells import MISSING, NUMBER, category
 from .rows import UNREADABLE, Chunk, DamagedError, line
 
-NO_SCORE = "has no finite score"
+NO_SCORE, NO_CATEGORY = "has no finite score", "is neither text, number nor boolean"
 MISSING_CELLS = pa.array(sorted(MISSING))
 
 
@@ -83,13 +83,14 @@ def typed(table: pa.Table, signature: Signature, *, csv: bool) -> tuple[Inputs, 
         try:
             values = table[column.name].combine_chunks()
             if column.type == "number":
-                numbers, bad = _numbers(values, csv=csv)
+                numbers, bad = _cells(values) if csv else _numbers(values)
                 inputs.numbers[:, names[0].index(column.name)] = numbers
                 masks = [(NO_NUMBER, bad), *refusals(numbers, column)]
             else:
-                texts, codes = _categories(values, column, csv=csv)
+                texts, codes, bad = _categories(values, column, csv=csv)
                 inputs.categories[:, names[1].index(column.name)] = texts[codes]
                 masks = [(reason, mask[codes]) for reason, mask in refusals(texts, column)]
+                masks = [(NO_CATEGORY, bad), *masks]
         except UNREADABLE as error:  # such as text that is not UTF-8
             raise DamagedError(f"column {column.name!r} cannot be read: {line(error)}") from None
         found += [Refusal(column.name, reason, mask) for reason, mask in masks if mask.any()]
@@ -114,24 +115,71 @@ def cell_numbers(cells: pa.Array) -> pa.Array:
     return pc.cast(pc.if_else(plain, cells, pa.scalar(None, pa.string())), pa.float64())
 
 
-def _numbers(values: pa.Array, *, csv: bool) -> tuple[np.ndarray, ...]:
-    if csv:
-        cells = present(values)
-        wide = cell_numbers(cells).to_numpy(zero_copy_only=False)
-        numbers, bad = parsed_numbers(wide)
-        return numbers, bad | (np.isnan(wide) & cells.is_valid().to_numpy(zero_copy_only=False))
-    plain = pa.types.is_floating(values.type) or pa.types.is_integer(values.type)
-    return parsed_numbers(values.to_numpy(zero_copy_only=False) if plain else values.to_pandas())
+def stored(kind: pa.DataType) -> pa.DataType:
+    """The type of the values, whatever stands around them."""
+    while isinstance(kind, pa.BaseExtensionType) or pa.types.is_dictionary(kind):
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind.storage_type
+    return kind
 
 
-def _categories(values: pa.Array, column: Column, *, csv: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct texts, and the place of each row's text among them."""
+def _cells(values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """`_numbers`, of cells."""
+    cells = present(values)
+    wide = cell_numbers(cells).to_numpy(zero_copy_only=False)
+    numbers, bad = parsed_numbers(wide)
+    return numbers, bad | (np.isnan(wide) & cells.is_valid().to_numpy(zero_copy_only=False))
+
+
+def _numbers(values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers, and which values are none. As for the service, the type decides: no boolean,
+    text or time is a number, even if it could be read as one."""
+    kind, types = values.type, pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return _numbers(values.storage)
+    if types.is_dictionary(kind):
+        codes = _codes(values)
+        numbers, bad = _numbers(values.dictionary)
+        return np.append(numbers, np.float32(np.nan))[codes], np.append(bad, False)[codes]
+    if types.is_decimal(kind):  # a text becomes the nearest number, a decimal not always
+        values = values.cast(pa.string()).cast(pa.float64())
+    elif types.is_null(kind):
+        values = values.cast(pa.float64())
+    elif not (types.is_integer(kind) or types.is_floating(kind)):
+        there = values.is_valid().to_numpy(zero_copy_only=False)
+        return np.full(len(values), np.nan, np.float32), there
+    numbers, bad = parsed_numbers(values.to_numpy(zero_copy_only=False))
+    return numbers, bad
+
+
+def _categories(values: pa.Array, column: Column, *, csv: bool) -> tuple[np.ndarray, ...]:
+    """The distinct texts, the place of each row's text among them, and which values are none."""
+    if isinstance(values.type, pa.BaseExtensionType):
+        values = values.storage
+    kind, known = stored(values.type), frozenset(column.categories)
+    none = np.zeros(len(values), bool)
+    if not _is_category(kind):
+        coded = pa.types.is_dictionary(values.type)
+        there = values.dictionary.is_valid().take(values.indices) if coded else values.is_valid()
+        none |= there.fill_null(False).to_numpy(zero_copy_only=False)
+        return np.array([""], dtype=object), np.zeros(len(values), np.int64), none
+    if pa.types.is_decimal(values.type):  # of any width
+        values = values.cast(pa.string())
     coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
-    if csv:
-        known = frozenset(column.categories)
-        cells = coded.dictionary.to_pylist()
-        texts = np.array([*(category(cell, known) for cell in cells), ""], dtype=object)
+    if csv or pa.types.is_decimal(kind):
+        distinct = coded.dictionary.cast(pa.string()).to_pylist()
+        texts = [category(cell or "", known) for cell in distinct]
     else:
-        texts = np.append(category_texts(coded.dictionary.to_pandas()), "")
-    codes = coded.indices.cast(pa.int64()).fill_null(len(texts) - 1)
-    return texts, codes.to_numpy(zero_copy_only=False)
+        texts = category_texts(coded.dictionary.to_pandas()).tolist()
+    return np.array([*texts, ""], dtype=object), _codes(coded), none
+
+
+def _is_category(kind: pa.DataType) -> bool:
+    texts = ("string", "large_string", "string_view")
+    names = (*texts, "boolean", "integer", "floating", "decimal", "null")
+    return any(getattr(pa.types, f"is_{name}")(kind) for name in names)
+
+
+def _codes(coded: pa.Array) -> Any:
+    """The place of each value in the dictionary, and for a missing one the place after it."""
+    codes = coded.indices.cast(pa.int64()).fill_null(len(coded.dictionary))
+    return codes.to_numpy(zero_copy_only=False)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..features import Inputs
 from ..runtime import Runtime
-from .requests import RequestError
+from .requests import overloaded
 
 ALONE_ROWS = 32  # so many gain nothing from company, and lose what the processor has at hand
 CALL_ROWS = 10_000  # of one call in the thread
@@ -126,11 +126,6 @@ def score_each(runtime: Runtime, batches: Sequence[Inputs]) -> Scored:
         found.append(scores[start : start + len(batch.numbers)])
         start += len(batch.numbers)
     return found
-
-
-def overloaded() -> RequestError:
-    """What a caller hears whose request cannot be answered in time."""
-    return RequestError("too many requests wait; try again soon", None, 503, "overload")
 
 
 def _deliver(taken: Sequence[_Waiting], scored: Scored) -> None:

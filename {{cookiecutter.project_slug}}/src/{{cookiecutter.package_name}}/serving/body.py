@@ -5,11 +5,12 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from .requests import MAX_BYTES, RequestError
+from .requests import MAX_BYTES, RequestError, overloaded
 from .tables import KINDS
 
 JSON = "application/json"
 READ_SECONDS = 30.0  # that a body may take to arrive
+MAX_HELD = 200_000_000  # bytes of all bodies that are not whole yet
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
@@ -31,33 +32,35 @@ def content_type(headers: Mapping[bytes, bytes]) -> str:
 
 class Reader:
     """Reads bodies, and cuts off those that take too long: one look a second at all of them costs
-    less than a timer for each."""
+    less than a timer for each. `held` is what all of them have brought so far."""
 
     def __init__(self, seconds: float = READ_SECONDS) -> None:
         self.seconds = seconds
         self.reading: dict[asyncio.Task[Any], float] = {}
         self.cut: set[asyncio.Task[Any]] = set()
+        self.held = 0
 
     async def read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         """The whole body.
 
         Raises:
-            RequestError: 400 if the caller hangs up, 408 if it is slow, 413 if it is too large.
+            RequestError: 400 if the caller hangs up, 408 if it is slow, 413 if it is too large, 503
+                if too much of other bodies is held.
         """
         length = headers.get(b"content-length", b"")
         if len(length) > 18 or (length.isdigit() and int(length) > MAX_BYTES):
             raise _too_large()
         task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
         self.reading[task] = time.monotonic()
+        body = bytearray()
         try:
             message = await receive()
             if message["type"] == "http.request" and not message.get("more_body"):
                 return _whole(message.get("body", b""))
-            body = bytearray()
             while True:
                 if message["type"] == "http.disconnect":
                     raise RequestError("the body ended early", None, 400, "not_parsed")
-                body += message.get("body", b"")
+                self._hold(body, message.get("body", b""))
                 if len(body) > MAX_BYTES:
                     raise _too_large()
                 if not message.get("more_body"):
@@ -70,8 +73,15 @@ class Reader:
             text = f"the body did not arrive within {self.seconds:g} seconds"
             raise RequestError(text, None, 408, "too_slow") from None
         finally:
+            self.held -= len(body)
             self.reading.pop(task, None)
             self.cut.discard(task)
+
+    def _hold(self, body: bytearray, part: bytes) -> None:
+        if self.held + len(part) > MAX_HELD:
+            raise overloaded()
+        body += part
+        self.held += len(part)
 
     def sweep(self) -> None:
         """Cut off what has taken too long."""

@@ -58,6 +58,8 @@ def configure(**fields: Any) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     events.setLevel(logging.INFO)
+    # Its warnings are about what callers send: as many lines as they like.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 class RequestLog:

@@ -14,19 +14,21 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from ..errors import InputError
 from .batch import cell_numbers, present
+from .rows import UNREADABLE, line
 
 REJECTED = ("rejected_row", "rejected_column", "rejected_reason")
 Write = Callable[[pa.Table], None]
 
 
 class Form(NamedTuple):
-    """What the output is: its columns with their types, and facts about what made it. `cells`: the
-    rows are text from a .csv file."""
+    """What the output is: its columns with their types, and facts about what made it. So many of
+    them, the first, are `cells` of a .csv file."""
 
     schema: pa.Schema
     facts: dict[str, str]
-    cells: bool
+    cells: int
 
 
 def reasons(part: pa.Table) -> Counter[str]:
@@ -42,6 +44,24 @@ def reasons(part: pa.Table) -> Counter[str]:
     return found
 
 
+def check_writable(rows: pa.Table, suffix: str) -> None:
+    """Write some rows to nowhere, so that a run does not end at a column that cannot be written.
+
+    Raises:
+        InputError: It names the column and its type.
+    """
+    for name, column in zip(rows.column_names, rows.columns, strict=True):
+        table = pa.table({name: column})
+        try:
+            kept = table.filter(pa.array([True] * len(rows)))
+            _write_lines(kept, io.BytesIO())  # the rejects, if nothing else
+            if suffix == ".parquet":
+                pa.parquet.write_table(kept, pa.BufferOutputStream())
+        except UNREADABLE as error:
+            kind = f"column {name!r} ({column.type})"
+            raise InputError(f"{kind} cannot be written; leave it out: {line(error)}") from None
+
+
 def write_answered(parts: Iterable[pa.Table], path: Path, form: Form) -> None:
     """Write the rows with an answer, in their order, with its columns last."""
     typed = path.suffix == ".parquet"
@@ -50,8 +70,9 @@ def write_answered(parts: Iterable[pa.Table], path: Path, form: Form) -> None:
             kept = part.column(part.num_columns - 1).null_count
             good = part if kept == len(part) else part.filter(part.columns[-1].is_null())
             columns = good.columns[:-2]
-            if form.cells and typed:
-                columns = [_typed(c, f.type) for c, f in zip(columns, form.schema, strict=True)]
+            if typed:
+                cells = zip(columns[: form.cells], form.schema, strict=False)
+                columns[: form.cells] = [_typed(column, field.type) for column, field in cells]
             write(pa.table(columns, names=form.schema.names))
 
 
@@ -61,13 +82,13 @@ def write_rejected(parts: Iterable[pa.Table], path: Path, names: list[str]) -> N
     header = [*REJECTED, *(names[n] for n in places)]
     with _lines(path, header) as write:
         place = 0
-        for part in parts:
-            bad = part.columns[-1].is_valid()
-            numbers = pa.array(place + np.flatnonzero(bad.to_numpy()))
-            found = part.filter(bad)
+        for batch in (batch for part in parts for batch in part.to_batches()):
+            bad = batch.columns[-1].is_valid()
+            numbers = pa.array(place + np.flatnonzero(bad.to_numpy(zero_copy_only=False)))
+            found = pa.Table.from_batches([batch]).filter(bad)
             columns = [pa.chunked_array([numbers]), *found.columns[-2:]]
             write(pa.table([*columns, *(found.column(n) for n in places)], names=header))
-            place += len(part)
+            place += len(batch)
 
 
 @contextlib.contextmanager
@@ -96,14 +117,15 @@ def _lines(path: Path, names: list[str]) -> Iterator[Write]:
 
 def _write_lines(table: pa.Table, file: Any) -> None:
     """The rows without a header; texts are quoted only in batches where one needs it."""
-    columns = [_plain(column) for column in table.columns]
-    for batch in pa.table(columns, names=table.column_names).to_batches():
+    for batch in table.to_batches():
+        columns = [_plain(column) for column in batch.columns]
+        plain = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
         lines = pa.BufferOutputStream()
         try:
-            pa.csv.write_csv(batch, lines, _options("none"))
+            pa.csv.write_csv(plain, lines, _options("none"))
         except pa.ArrowInvalid:
             lines = pa.BufferOutputStream()
-            pa.csv.write_csv(batch, lines, _options("needed"))
+            pa.csv.write_csv(plain, lines, _options("needed"))
         file.write(lines.getvalue())
 
 
@@ -111,22 +133,34 @@ def _options(quoting: str) -> Any:
     return pa.csv.WriteOptions(include_header=False, quoting_style=quoting)
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column as a .csv file can hold it; NaN is missing there."""
-    kind = column.type
-    if pa.types.is_nested(kind):
-        texts = [None if value is None else str(value) for value in column.to_pylist()]
-        return pa.chunked_array([pa.array(texts, pa.string())])
-    if pa.types.is_floating(kind):
-        wide = column.cast(pa.float32()) if pa.types.is_float16(kind) else column
+def _plain(column: pa.Array) -> pa.Array:
+    """A column as a .csv file can hold it: bytes as hex text, and NaN is missing there."""
+    kind, types = column.type, pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return _plain(column.storage)
+    if types.is_dictionary(kind):
+        return _plain(column.dictionary.take(column.indices))
+    if types.is_nested(kind):
+        return pa.array([_text(value) for value in column], pa.string())
+    if types.is_floating(kind):
+        wide = column.cast(pa.float32()) if types.is_float16(kind) else column
         return pc.if_else(pc.is_nan(wide), pa.scalar(None, wide.type), wide)
-    return column.cast(pa.string()) if pa.types.is_string_view(kind) else column
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
+        return pa.array([None if v is None else v.hex() for v in column.to_pylist()], pa.string())
+    return column
+
+
+def _text(value: pa.Scalar) -> str | None:
+    """A nested value as Python shows it, or as Arrow does where Python has no such value."""
+    try:
+        found = value.as_py()
+    except (ValueError, OverflowError, pa.ArrowException):
+        return " ".join(pa.array([value], value.type).to_string(window=1 << 20).split())
+    return None if found is None else str(found)
 
 
 def _typed(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     """A column of cells as the output has it."""
-    if not pa.types.is_string(column.type):
-        return column  # an answer
     arrays = [present(chunk) for chunk in column.chunks]
     numbers = pa.types.is_floating(kind)
     return pa.chunked_array([cell_numbers(a) if numbers else a for a in arrays], kind)

@@ -18,7 +18,7 @@ import pyarrow.ipc
 from ..errors import RefusedError
 from ..files import canonical_json, read_json, replacing, write_atomically
 
-CHUNKS_EACH = 32  # of a part: a million rows, the work of some seconds that a kill can cost
+CHUNKS_EACH = 16  # of a part: half a million rows or 128 MB; a kill costs some seconds of work
 
 
 class Parts:

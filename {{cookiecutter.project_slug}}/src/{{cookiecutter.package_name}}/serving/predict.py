@@ -25,8 +25,8 @@ from ..errors import InputError, RefusedError
 from ..features import Signature
 from ..pipeline.artifact import check_digest, digest_of, read_card
 from ..runtime import load
-from .batch import answers, score
-from .outcome import Form, reasons, write_answered, write_rejected
+from .batch import answers, score, stored
+from .outcome import Form, check_writable, reasons, write_answered, write_rejected
 from .parts import CHUNKS_EACH, Parts, parts_of
 from .rows import Chunk, DamagedError, Rows
 
@@ -81,7 +81,8 @@ def predict(
     card = read_card(check_digest(directory, digest))
     rows = Rows(source)
     facts = {"model_digest": digest, "model_version": version}
-    form = Form(_schema(rows, card.signature, target, prefix), facts, rows.csv)
+    schema = _schema(rows, card.signature, target, prefix)
+    form = Form(schema, facts, len(rows.schema) if rows.csv else 0)
     scorer = functools.partial(score, runtime=load(directory, card), signature=card.signature)
     key = {
         "the input": rows.identity,
@@ -93,8 +94,10 @@ def predict(
         if resumed:
             say(f"going on at row {resumed:,}, where a run before this one ended early")
         try:
+            for chunk in itertools.islice(rows.chunks(), 1):
+                check_writable(chunk.table.slice(0, 256), target.suffix)
             total, found = _score(rows, scorer, parts, max_rejects, progress)
-        except DamagedError as error:
+        except InputError as error:
             shutil.rmtree(parts.folder)
             raise InputError(f"{source}: {error}") from None
         rejects = _rejects(target)
@@ -152,7 +155,7 @@ def _schema(rows: Rows, signature: Signature, target: Path, prefix: str) -> pa.S
         there = ", ".join(schema.names[:10])
         raise InputError(f"{source}: has no column {', '.join(map(repr, missing))}; has {there}")
     for field in schema:
-        if field.name in kinds and pa.types.is_nested(field.type):
+        if field.name in kinds and pa.types.is_nested(stored(field.type)):
             raise InputError(
                 f"{source}: column {field.name!r} is no {kinds[field.name]}, but {field.type}"
             )

@@ -22,11 +22,12 @@ from typing import Any
 import uvicorn
 
 from ..errors import InputError, RefusedError
+from .protocol import Protocol
 
 SO_ATTACH_REUSEPORT_CBPF = 51  # of Linux; Python has no name for it
 IDLE_SECONDS, BUSY_SECONDS = 1.0, 10  # how long a drain waits for connections, for requests
 KEEP_SECONDS = 75  # that an idle connection is kept: longer than balancers do, so they close it
-HEAD_SECONDS = 20.0  # that the head of a request may take to arrive
+HEAD_SECONDS = 20.0  # that a request's head may take to arrive, or an answer be stuck
 
 
 def lock(process_file: Path) -> int:
@@ -81,6 +82,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             app,
             interface="asgi3",
+            http=Protocol,
             lifespan="off",
             ws="none",
             access_log=False,
@@ -119,6 +121,7 @@ class Server(uvicorn.Server):
                 self.listening["public"] = self.public.getsockname()[1]
         if counter % 10 == 0:
             self._close_silent()
+            self._end_stuck(HEAD_SECONDS)
         return await super().on_tick(counter)
 
     def _close_silent(self) -> None:
@@ -134,6 +137,17 @@ class Server(uvicorn.Server):
                 if now - since > HEAD_SECONDS:
                     connection.transport.close()
 
+    def _end_stuck(self, looks: float) -> None:
+        """End connections whose caller reads nothing: to close them is to wait for the caller."""
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, Protocol) and connection.look() >= looks:
+                connection.transport.abort()
+
+    async def _end_stuck_while_draining(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            self._end_stuck(BUSY_SECONDS / 2)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self.public:
             with contextlib.suppress(OSError):  # not Linux: what waits at this port may be reset
@@ -142,10 +156,12 @@ class Server(uvicorn.Server):
             server.close()
         # uvicorn would close idle connections now, under requests that are on their way.
         self.server_state.default_headers.append((b"connection", b"close"))
+        ending = asyncio.create_task(self._end_stuck_while_draining())
         end = time.monotonic() + IDLE_SECONDS
         while self.server_state.connections and time.monotonic() < end and not self.force_exit:
             await asyncio.sleep(0.02)
         await super().shutdown(sockets)
+        ending.cancel()
 
     async def _hand_over(self, sock: socket.socket) -> None:
         """Send new connections to another listener of the port, where there is one.

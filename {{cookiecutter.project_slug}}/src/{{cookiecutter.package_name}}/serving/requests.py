@@ -32,6 +32,11 @@ class RequestError(Exception):
         self.field, self.status, self.reason = field or None, status, reason
 
 
+def overloaded() -> RequestError:
+    """What a caller hears whose request cannot be answered in time."""
+    return RequestError("too many requests wait; try again soon", None, 503, "overload")
+
+
 class ValueFaultError(ValueError):
     """What is wrong with one value."""
 

@@ -16,13 +16,13 @@ from ..pipeline.artifact import ModelCard
 from ..runtime import Runtime
 from . import warm_up
 from .answer import Answer, encode, error_answer, json_answer
-from .batcher import Batcher, overloaded
+from .batcher import Batcher
 from .body import JSON, Reader, Receive, content_type
 from .decoder import Decoder
 from .logs import RequestLog, events
 from .metrics import PATHS, Metrics
 from .prediction_log import PredictionLog
-from .requests import Batch, RequestError, clip
+from .requests import Batch, RequestError, clip, overloaded
 from .tables import CSV, decode_csv, to_json
 from .token import check_token
 from .unpack import Unpacker

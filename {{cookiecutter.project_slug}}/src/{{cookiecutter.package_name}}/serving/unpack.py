@@ -18,7 +18,8 @@ from typing import IO, Any
 import msgspec
 import numpy as np
 
-from ..features import Inputs, Signature
+from ..features import Column, Inputs, Signature
+from . import cells
 from .requests import Batch, Reason, RequestError, clip
 from .tables import ARROW, Table
 
@@ -119,7 +120,9 @@ def decode_arrow(body: bytes, kind: str, signature: Signature) -> Inputs:
             reader = arro3.io.read_parquet(body, batch_size=READ_ROWS)
         table = Table(reader.schema.names, signature)
         for batch in reader:
-            table.add(batch.num_rows, {name: _values(batch.column(name)) for name in table.values})
+            told = table.columns.items()
+            values = {name: _values(batch.column(name), *column) for name, column in told}
+            table.add(batch.num_rows, values)
     except RequestError:
         raise
     except BaseException as error:  # arro3's own derive from nothing narrower, some not even this
@@ -128,12 +131,14 @@ def decode_arrow(body: bytes, kind: str, signature: Signature) -> Inputs:
     return table.inputs()
 
 
-def _values(array: Any) -> Iterator[Any]:
-    """NaN is how many programs write a missing value; a decimal is a number."""
+def _values(array: Any, column: Column, known: frozenset[str]) -> Iterator[Any]:
+    """NaN is how many programs write a missing value; a decimal is a number, or as a category what
+    training has for it."""
+    category = column.type == "category"
     for scalar in array:
         value = scalar.as_py()
         if type(value).__name__ == "Decimal":
-            value = float(value)
+            value = cells.category(str(value), known) if category else float(value)
         yield None if value != value else value
 
 

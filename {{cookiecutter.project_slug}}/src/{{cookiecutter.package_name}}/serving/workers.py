@@ -19,18 +19,21 @@ GOOD_SECONDS = 60.0  # a worker that lived as long is replaced quickly again
 STOP_SECONDS = 20.0  # a worker that drains for longer is killed
 
 
-def run_all(count: int, run: Callable[[int], None]) -> int:
+def run_all(count: int, run: Callable[[int], None], stop: Callable[[], object]) -> int:
     """Run `run(0)`, ..., `run(count - 1)` in processes of their own until SIGTERM or SIGINT.
+
+    Then call `stop`, before they hear of it. It closes the socket here: while any process keeps it
+    open, new connections are accepted, and wait for nobody.
 
     Returns the exit code: 0 when all drained, that of the error when a worker says that it cannot
     be mended by another start, else 1.
     """
-    return _Workers(count, run).run()
+    return _Workers(count, run, stop).run()
 
 
 class _Workers:
-    def __init__(self, count: int, run: Callable[[int], None]) -> None:
-        self.count, self.child = count, run
+    def __init__(self, count: int, run: Callable[[int], None], stop: Callable[[], object]) -> None:
+        self.count, self.child, self.notify_stop = count, run, stop
         self.living: dict[int, int] = {}  # pid: place
         self.born, self.failures = [0.0] * count, [0] * count
         self.due = dict.fromkeys(range(count), 0.0)  # place: when to start
@@ -50,7 +53,7 @@ class _Workers:
 
     def _start_due(self) -> None:
         for place, when in list(self.due.items()):
-            if when <= time.monotonic():
+            if when <= time.monotonic() and not self.stopping_since:
                 del self.due[place]
                 self._fork(place)
 
@@ -67,7 +70,8 @@ class _Workers:
             for name in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(name, signal.SIG_DFL)
             _end_with(parent)
-            self.child(place)
+            if not self.stopping_since:  # else the socket is closed
+                self.child(place)
             code = 0
         except ModelError as error:
             logs.failed(error)
@@ -106,6 +110,7 @@ class _Workers:
 
     def _stop(self, number: int, _: object = None) -> None:
         self.stopping_since = self.stopping_since or time.monotonic()
+        self.notify_stop()
         self._signal(number)
 
     def _signal(self, number: int) -> None:
