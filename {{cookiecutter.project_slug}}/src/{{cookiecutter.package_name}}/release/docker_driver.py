@@ -82,8 +82,11 @@ class Containers:
         self.folder, self.owner = folder, str(folder.resolve())
         number = hashlib.sha256(self.owner.encode()).hexdigest()[:8]
         self.name = f"model-{folder.name}-{number}"  # also of the volume with the prediction log
-        with _one_line():
+        try:
             self.client = docker.from_env()
+        except DockerException:
+            where = os.environ.get("DOCKER_HOST", "its usual socket")
+            raise DockerError(f"docker: no engine answers at {where}; is it running?") from None
         self.exclusive = functools.partial(exclusive, folder)
 
     @_one_line()

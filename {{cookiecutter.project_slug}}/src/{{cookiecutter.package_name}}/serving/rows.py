@@ -225,4 +225,4 @@ def _without_views(schema: pa.Schema) -> pa.Schema:
 
 def line(error: BaseException) -> str:
     """What an error says, on one line."""
-    return " ".join(str(error).split())[:300]
+    return " ".join(str(getattr(error, "strerror", None) or error).split())[:300]
