@@ -316,7 +316,7 @@ def test_memory_does_not_grow_with_the_rows(
     fresh: ForkServerContext, model: Path, tmp_path: Path
 ) -> None:
     peaks = []
-    for count in (400_000, 1_600_000):
+    for count in (400_000, 3_200_000):
         source = tmp_path / "in.parquet"
         more = np.random.default_rng(0).random((count, 10))  # 80 bytes a row
         frame = table(count).join(pd.DataFrame(more).rename(columns=str))
@@ -326,4 +326,4 @@ def test_memory_does_not_grow_with_the_rows(
         process.start()
         assert ended(process) == 0
         peaks.append(int((tmp_path / "said").read_text()))
-    assert peaks[1] < peaks[0] + 60, peaks  # MB; 96 more are in the file
+    assert peaks[1] < peaks[0] + 120, peaks  # MB; 224 more are in the file
