@@ -1,8 +1,5 @@
-"""A repository whose production ran two models in containers, and callers who never stop."""
+"""A repository whose production ran two models in containers."""
 
-import http.client
-import json
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +21,7 @@ from ..package import (
     train,
     workspace,
 )
+from ..serving.callers import Callers
 from .registry_server import Server
 
 
@@ -93,45 +91,6 @@ def remove(image: str) -> None:
         docker.docker("rmi", image)
 
 
-class Load:
-    """Callers that keep their connections, and callers that make a new one for each request."""
-
-    def __init__(self, url: str | None, row: dict[str, Any]) -> None:
-        self.host, self.body = str(url).removeprefix("http://"), json.dumps(row)
-        self.failures: list[str] = []
-        self.digests: list[str] = []
-        self.stopped = threading.Event()
-        self.threads = [threading.Thread(target=self.call, args=[keep]) for keep in (1, 0, 0)]
-
-    def call(self, keep: int) -> None:
-        connection = http.client.HTTPConnection(self.host, timeout=30)
-        while not self.stopped.is_set():
-            try:
-                connection.request("POST", "/predict", self.body)
-                response = connection.getresponse()
-                response.read()
-                self.digests.append(str(response.headers["model-digest"]))
-                if response.status != 200:
-                    self.failures.append(str(response.status))
-            except OSError as error:
-                self.failures.append(repr(error))
-                connection.close()
-            if not keep:
-                connection.close()
-            time.sleep(0.005)
-        connection.close()
-
-    def __enter__(self) -> "Load":
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stopped.set()
-        for thread in self.threads:
-            thread.join()
-
-
 def wait_for(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 60
     while not condition():
@@ -139,6 +98,6 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def load(world: World, done: deploy.Deployment) -> Load:
+def load(world: World, done: deploy.Deployment) -> Callers:
     requests = files.read_json(world.here.store.fetch(str(done.model)) / "golden.json")
-    return Load(done.url, requests[0]["row"])
+    return Callers(str(done.url).removeprefix("http://"), requests[0]["row"])

@@ -97,7 +97,7 @@ def test_a_container_is_hardened_and_logs_into_a_volume(world: World) -> None:
     assert world.deploy().action == "unchanged"
     assert [c.engine.id for c in world.containers()] == [container.engine.id]
     with load(world, done) as callers:
-        wait_for(lambda: len(callers.digests) > 5)
+        wait_for(lambda: len(callers.answers) > 5)
     code = "import pathlib, time; time.sleep(2); print(*pathlib.Path('/log').iterdir())"
     assert b"predictions" in container.engine.exec_run(["python", "-c", code]).output
 
@@ -108,9 +108,9 @@ def test_two_switches_under_load_lose_no_request(world: World) -> None:
         for _ in range(2):
             wanted = world.flip()
             assert world.deploy().url == done.url
-            count = len(callers.digests)
-            wait_for(lambda: len(callers.digests) > count + 20)  # noqa: B023 - at once
-            assert set(callers.digests[count + 10 :]) == {wanted.model}
+            count = len(callers.answers)
+            wait_for(lambda: len(callers.answers) > count + 20)  # noqa: B023 - at once
+            assert set(callers.answers[count + 10 :]) == {wanted.model}
             assert [c.digest for c in world.containers()] == [wanted.model]
     assert callers.failures == []
 
@@ -136,8 +136,8 @@ def test_a_deployment_killed_at_any_step_is_finished_by_the_next(
         killed = subprocess.run(command, env=variables, capture_output=True, check=False)
         assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
         world.deploy()
-        count = len(callers.digests)
-        wait_for(lambda: len(callers.digests) > count + 20)
+        count = len(callers.answers)
+        wait_for(lambda: len(callers.answers) > count + 20)
     assert callers.failures == []
     assert serves(done.url) == wanted.model
     assert [c.digest for c in world.containers()] == [wanted.model]
@@ -177,15 +177,15 @@ def test_an_agent_follows_main_and_outlives_docker(world: World, tmp_path: Path)
             told.append(json.loads(agent.stdout.readline()))
             agent.send_signal(signal.SIGTERM)
             assert agent.wait(60) == 0
-            count = len(callers.digests)
-            wait_for(lambda: len(callers.digests) > count + 20)
+            count = len(callers.answers)
+            wait_for(lambda: len(callers.answers) > count + 20)
     finally:
         agent.kill()
         agent.wait()
     assert callers.failures == []
     assert [t["action"] for t in told] == ["deployed", "deployed", "refused", "unchanged"]
     assert told[2]["error"].startswith("docker:")
-    assert told[1]["model"] == wanted.model == callers.digests[-1]
+    assert told[1]["model"] == wanted.model == callers.answers[-1]
     assert told[1]["url"] == told[0]["url"]
 
 

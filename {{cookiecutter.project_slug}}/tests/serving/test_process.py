@@ -22,6 +22,7 @@ import httpx
 import pytest
 
 from ..package import errors, files, golden, prediction_log, serving_app, serving_process
+from .callers import Callers
 from .conftest import Trained
 
 Start = Callable[..., tuple[BaseProcess, dict[str, Any]]]
@@ -67,43 +68,6 @@ def start(trained: Trained, tmp_path: Path, forks: ForkServerContext) -> Iterato
         process.join()
 
 
-class Load:
-    """Callers that keep their connections, and callers that make a new one for each request."""
-
-    def __init__(self, port: int, body: str) -> None:
-        self.port, self.body = port, body
-        self.failures: list[str] = []
-        self.answers: list[str] = []
-        self.stopped = threading.Event()
-        self.threads = [threading.Thread(target=self.call, args=[keep]) for keep in (1, 1, 0, 0)]
-
-    def call(self, keep: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        while not self.stopped.is_set():
-            try:
-                connection.request("POST", "/predict", self.body)
-                response = connection.getresponse()
-                response.read()
-                self.answers.append(str(response.status))
-            except OSError as error:
-                self.failures.append(repr(error))
-                connection.close()
-            if not keep:
-                connection.close()
-            time.sleep(0.002)
-        connection.close()
-
-    def __enter__(self) -> "Load":
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stopped.set()
-        for thread in self.threads:
-            thread.join()
-
-
 def test_a_switch_between_two_processes_under_load_fails_no_request(
     start: Start, trained: Trained
 ) -> None:
@@ -112,7 +76,7 @@ def test_a_switch_between_two_processes_under_load_fails_no_request(
     new, facts = start("new", public_port=public)
     os.kill(old.pid or 0, signal.SIGUSR1)
     wait_for(lambda: listening(before["port"])["public"] == public)
-    with Load(public, json.dumps(trained.rows[0])) as load:
+    with Callers(f"127.0.0.1:{public}", trained.rows[0]) as load:
         wait_for(lambda: len(load.answers) > 20)
         os.kill(new.pid or 0, signal.SIGUSR1)
         wait_for(lambda: listening(facts["port"])["public"] == public)
@@ -122,7 +86,7 @@ def test_a_switch_between_two_processes_under_load_fails_no_request(
         wait_for(lambda: len(load.answers) > answered + 20)
     assert old.exitcode == 0
     assert load.failures == []
-    assert set(load.answers) == {"200"}
+    assert set(load.answers) == {trained.digest}
 
 
 def test_it_is_private_until_told(start: Start) -> None:

@@ -1,48 +1,18 @@
 """An hour's requests in a minute, while the model is switched twice."""
 
-import json
-import threading
 import time
-from http.client import HTTPConnection
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from ..package import record, supervisor
+from .callers import Callers
 from .conftest import Trained
 from .test_process import free_port, wait_for
 
 SECONDS, HOUR = 60.0, 18_000  # of load; requests of an hour at five a second
-CALLERS = 8
-
-
-class Caller(threading.Thread):
-    """Asks without a pause; every other caller makes a new connection for each request."""
-
-    def __init__(self, port: int, body: str, keep: bool, stop: threading.Event) -> None:
-        super().__init__()
-        self.port, self.body, self.keep, self.stop = port, body, keep, stop
-        self.models: dict[str, int] = {}
-        self.failures: list[str] = []
-
-    def run(self) -> None:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
-        while not self.stop.is_set():
-            try:
-                connection.request("POST", "/predict", self.body)
-                response = connection.getresponse()
-                response.read()
-                model = response.headers["model-digest"]
-                self.models[model] = self.models.get(model, 0) + 1
-                if response.status != 200:
-                    self.failures.append(str(response.status))
-            except OSError as error:
-                self.failures.append(repr(error))
-                connection.close()
-            if not self.keep:
-                connection.close()
-                time.sleep(0.005)  # each leaves a port of this machine in TIME_WAIT
-        connection.close()
+KEEP = (True, False) * 4  # every other caller makes a new connection for each request
 
 
 def record_of(model: Trained) -> record.Record:
@@ -64,7 +34,6 @@ def test_no_request_fails_while_the_model_is_switched_twice(
     port = free_port()
     running = supervisor.Processes(tmp_path / "production")
     serving: list[supervisor.Process] = []
-    stop, callers = threading.Event(), list[Caller]()
 
     def switch(model: Trained) -> None:
         process = running.start(record_of(model), model.directory, port)
@@ -75,27 +44,18 @@ def test_no_request_fails_while_the_model_is_switched_twice(
 
     try:
         switch(trained)
-        body = json.dumps(trained.rows[0])
-        callers = [Caller(port, body, number % 2 == 0, stop) for number in range(CALLERS)]
-        for caller in callers:
-            caller.start()
-        for model in (fallback, trained):
+        with Callers(f"127.0.0.1:{port}", trained.rows[0], KEEP, pause=0) as callers:
+            for model in (fallback, trained):
+                time.sleep(SECONDS / 3)
+                switch(model)
             time.sleep(SECONDS / 3)
-            switch(model)
-        time.sleep(SECONDS / 3)
-        wait_for(lambda: len(running.running()) == 1)
+            wait_for(lambda: len(running.running()) == 1)
     finally:
-        stop.set()
-        for caller in callers:
-            caller.join()
         for process in running.running():
             running.stop(process)
-    answers: dict[str, int] = {}
-    for caller in callers:
-        for model_digest, count in caller.models.items():
-            answers[model_digest] = answers.get(model_digest, 0) + count
-    assert [failure for caller in callers for failure in caller.failures] == []
+    assert callers.failures == []
+    answers = Counter(callers.answers)
     assert set(answers) == {trained.digest, fallback.digest}
     assert min(answers.values()) > 100
-    assert sum(answers.values()) >= HOUR
-    print(f"{sum(answers.values())} answers: {answers}")  # noqa: T201 - shown with -s
+    assert answers.total() >= HOUR
+    print(f"{answers.total()} answers: {answers}")  # noqa: T201 - shown with -s

@@ -16,8 +16,9 @@ import httpx
 import pytest
 
 from ..package import serving_app
+from .callers import Callers
 from .conftest import Trained
-from .test_process import Load, free_port, wait_for
+from .test_process import free_port, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -78,13 +79,13 @@ def test_a_worker_that_is_killed_is_replaced(started: Started, trained: Trained)
 
 
 def test_all_drain_when_the_parent_is_told(started: Started, trained: Trained) -> None:
-    with Load(started.port, json.dumps(trained.rows[0])) as load:
+    with Callers(f"127.0.0.1:{started.port}", trained.rows[0]) as load:
         wait_for(lambda: len(load.answers) > 50)
         started.process.terminate()
         wait_for(lambda: started.process.poll() is not None, 30)
         load.stopped.set()
     assert started.process.returncode == 0
-    assert set(load.answers) == {"200"}
+    assert set(load.answers) == {trained.digest}
     refused = {failure.partition("(")[0] for failure in load.failures}
     assert refused <= {"ConnectionRefusedError", "ConnectionResetError", "RemoteDisconnected"}
     for pid in started.pids():
