@@ -18,7 +18,7 @@ from sklearn.ensemble import (
     VotingClassifier,
 )
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler, TargetEncoder
@@ -26,6 +26,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from ..package import (
     artifact,
+    batch,
     config,
     errors,
     evaluation,
@@ -236,6 +237,51 @@ def test_a_service_that_answers_otherwise_than_a_batch_is_found(trained: artifac
     found = parity.parity(trained, Biased(trained), rows().frame)
     assert found.different == 0
     assert found.online_different > found.online_rows / 2
+
+
+class Undecided(runtime.OnnxRuntime):
+    """Answers otherwise, when it is asked in a file, where a number is at a threshold."""
+
+    def scores(self, inputs: features.Inputs) -> np.ndarray:
+        found = super().scores(inputs)
+        if len(inputs.numbers) == 1:
+            return found
+        of_numbers = [(place, value) for place, value in self.thresholds() if place < len(NUMBERS)]
+        at = [inputs.numbers[:, place] == np.float32(value) for place, value in of_numbers]
+        return np.where(np.any(at, axis=0), found + 0.01, found)
+
+
+def test_a_file_that_is_answered_otherwise_at_a_threshold_is_found() -> None:
+    given = rows()
+    clear = given.frame.assign(**{name: given.frame[name] + np.float32(1 / 3) for name in NUMBERS})
+    given = given._replace(frame=clear)
+    tree = fitted(pipeline(HistGradientBoostingClassifier(**TREES)), given)
+    served = Undecided(export.to_onnx(tree.estimator, given.told), given.told)
+    assert parity.parity(tree, served, given.frame).online_different > 100
+
+
+def test_a_file_with_other_labels_is_found(
+    trained: artifact.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal probabilities are not enough: `model predict` once drew the line elsewhere."""
+
+    def score(*given: Any, **named: Any) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(features.Signature, "limit", 2.0)
+            return batch.score(*given, **named)
+
+    monkeypatch.setattr(parity, "score", score)
+    found = parity.parity(trained, runtime.TrainingRuntime(trained), rows().frame)
+    assert found.different == 0
+    assert found.online_different > 10
+
+
+def test_values_are_compared_as_parts_of_the_largest() -> None:
+    """Rows that were made are a million times larger than those of the data."""
+    given = rows("regression")
+    ridge = fitted(pipeline(Ridge()), given)
+    served = runtime.OnnxRuntime(export.to_onnx(ridge.estimator, given.told), given.told)
+    assert 0 < parity.parity(ridge, served, given.frame).largest_difference < parity.TOLERANCE
 
 
 def test_the_runtime_that_trained_the_model_is_equal_to_itself(trained: artifact.Model) -> None:

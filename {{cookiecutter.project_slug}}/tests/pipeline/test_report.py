@@ -94,6 +94,18 @@ def test_a_first_model_says_so() -> None:
     assert "first model" in text
 
 
+def test_why_nothing_is_compared_stands_above_the_folds() -> None:
+    """A new target, for example: whoever asks the model will get something else."""
+    why = "The champion cannot be compared: it was made for target 'a', the candidate for 'b'."
+    metrics = {
+        name: {"candidate": m["candidate"]} for name, m in good().model_dump()["metrics"].items()
+    }
+    content = good().model_dump() | {"incomparable": why, "metrics": metrics, "slices": []}
+    found = type(good()).model_validate(content)
+    rules = tuple(rule for rule in gate.judge(found, policy()) if rule.passed)  # champion: {}
+    assert why in report.summary(report.render(found, rules))
+
+
 def test_missing_signatures_are_said_where_people_look() -> None:
     assert "UNATTESTED" in " ".join(above_the_folds(body()))
 

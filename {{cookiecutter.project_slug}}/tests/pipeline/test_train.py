@@ -49,6 +49,7 @@ def test_a_saved_model_answers_as_its_golden_requests_say(project: Path) -> None
     directory = project / "candidate" / "model"
     card, golden = artifact.read_card(directory), files.read_json(directory / "golden.json")
     told = card.signature
+    assert golden[0]["row"]["mean radius"] == 17.99, "as people write it"
     table = {c.name: [g["row"][c.name] for g in golden] for c in told.columns}
     inputs = features.to_inputs(features.to_frame(table, told.columns), told)
     answers = told.answers(runtime.load(directory, card).scores(inputs))
