@@ -75,6 +75,7 @@ def first_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
         play.candidate(SIMPLE)
         for environment in ("staging", "production"):
             play.merge(play.promote(environment).pull_request.branch)
+            play.release(environment)
             play.clock += dt.timedelta(hours=25)
         shutil.copytree(play.here.root.parent, kept)
         (kept / "clock").write_text(play.clock.isoformat())

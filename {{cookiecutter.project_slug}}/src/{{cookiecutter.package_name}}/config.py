@@ -147,10 +147,19 @@ class EnvironmentRules(Strict):
     needs: Environment | None = Field(None, description="take only what this environment runs")
     soak_hours: Annotated[float, Field(ge=0)] = 0
     approvals: Annotated[int, Field(ge=0)] = Field(0, description="asked of GitHub at deployment")
+    rollback_approvals: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="approvals of a rollback; default: as `approvals`"
+    )
+    retired: bool = Field(False, description="nothing is released here any more")
     freeze: tuple[Freeze, ...] = ()
     port: Annotated[int, Field(ge=0, lt=65536)] = Field(
         0, description="embedded deployment; 0: any"
     )
+
+    def approvals_for(self, rollback: bool) -> int:
+        """How many people must approve a change."""
+        own = self.rollback_approvals
+        return own if rollback and own is not None else self.approvals
 
 
 class DriftLimits(Strict):

@@ -26,7 +26,6 @@ from .pipeline.artifact import read_card
 from .pipeline.html import page
 from .pipeline.train import read_holdout
 from .release.deploy import deploy, prediction_log, stop
-from .release.history import history
 from .release.record import short
 from .sandbox import Sandbox, sandbox
 from .serving.prediction_log import read
@@ -210,8 +209,7 @@ def _logged(log: Path, model: str | None, rows: int) -> pd.DataFrame:
 
 
 def _history(play: Rehearsal) -> str:
-    entries = history(play.scene.here.git, play.scene.here.git.base(), "production")
-    shown = [
-        short(e.record.model if e.record else None) + " rollback" * e.rollback for e in entries
-    ]
-    return " <- ".join(shown)
+    here = play.scene.here
+    entries = here.ledger("production", here.git.base()).entries[::-1]
+    back = {"rollback": " rollback"}
+    return " <- ".join(f"{short(e.model)}{back.get(e.released.change, '')}" for e in entries)

@@ -17,9 +17,11 @@ from .config import Environment
 from .errors import ModelError
 from .files import write_atomically
 from .pipeline.train import train
+from .release.ledger import Entry
 from .release.package import package
 from .release.promote import promote
 from .release.proposal import Opened
+from .release.release import release
 from .release.rollback import rollback
 from .release.workspace import Workspace
 
@@ -43,6 +45,13 @@ class Sandbox:
     here: Workspace
     clock: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
 
+    def __post_init__(self) -> None:
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Read the project's files anew; its clock is ours."""
+        self.here = Workspace(self.here.root, self.here.state, now=lambda: self.clock)
+
     def git(self, *arguments: str) -> None:
         """A person's git command, at the time of the clock."""
         moment = self.clock.strftime("%Y-%m-%dT%H:%M:%S+0000")
@@ -58,7 +67,7 @@ class Sandbox:
         self.git("add", "--all", path)
         self.git("commit", "--quiet", "--allow-empty", "--message", f"Change {path}")
         self.git("push", "--quiet", "origin", "main")
-        self.here = Workspace(self.here.root, self.here.state)
+        self.look_again()
 
     def candidate(self, changes: dict[str, Any]) -> str:
         """Commit these changes to params.yaml, train, package; the model's digest."""
@@ -69,13 +78,17 @@ class Sandbox:
 
     def promote(self, environment: Environment) -> Opened:
         """`model promote`, at the time of the clock."""
-        return promote(self.here, environment, now=self.clock)
+        return promote(self.here, environment)
 
     def roll_back(self, environment: Environment) -> Opened:
         """`model rollback`, and the merge of what it proposes."""
         proposed = rollback(self.here, environment, reason="Rehearsing a bad day.")
         self.merge(proposed.pull_request.branch)
         return proposed
+
+    def release(self, environment: Environment) -> Entry | None:
+        """`model release`: what the merge asked for."""
+        return release(self.here, environment)
 
     def merge(self, branch: str) -> None:
         """What a reviewer does to approve."""

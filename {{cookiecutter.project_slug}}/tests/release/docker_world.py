@@ -13,7 +13,6 @@ from ..package import (
     docker,
     docker_driver,
     files,
-    history,
     package,
     promote,
     record,
@@ -39,10 +38,8 @@ class World:
 
     @property
     def named(self) -> record.Record:
-        here = self.here
-        found = history.live(history.history(here.git, here.git.base(), "production"))
-        assert found
-        return found
+        path = record.record_path("production")
+        return record.Record.read(self.here.git.show(self.here.git.base(), path) or b"", path)
 
     def release(self, changes: dict[str, Any]) -> None:
         """Train, build an image, and merge its promotion."""
@@ -50,7 +47,7 @@ class World:
         self.scene.commit("params.yaml", yaml.safe_dump(content))
         train.train(self.here.params, self.here.root, self.here.candidate)
         package.package(self.here, image=self.server.name)
-        branch = promote.promote(self.here, "production", now=self.scene.clock).pull_request.branch
+        branch = promote.promote(self.here, "production").pull_request.branch
         self.scene.merge(branch)
         self.commits[self.named.model] = self.here.git.base()
 

@@ -15,7 +15,7 @@ import pytest
 
 from ..conftest import BETTER
 from ..package import artifact, config, deploy, errors, files, golden, sandbox, status, supervisor
-from .test_promote import live, to_production
+from .changes import live, release_both
 
 pytestmark = pytest.mark.slow  # each starts real services
 
@@ -69,7 +69,7 @@ def test_a_second_run_changes_nothing(deployed: sandbox.Sandbox) -> None:
 
 def test_a_new_model_takes_over_the_same_address(deployed: sandbox.Sandbox) -> None:
     old = deploy.deploy(deployed.here, "production")
-    digest = to_production(deployed, BETTER)
+    digest = release_both(deployed, BETTER)
     new = deploy.deploy(deployed.here, "production")
     assert new.url == old.url
     assert serves(new.url) == digest
@@ -122,7 +122,7 @@ def test_what_serves_is_not_stopped_before_there_is_another(
 
 def test_a_rollback_is_deployed(deployed: sandbox.Sandbox) -> None:
     first = live(deployed)
-    to_production(deployed, BETTER)
+    release_both(deployed, BETTER)
     deploy.deploy(deployed.here, "production")
     deployed.roll_back("production")
     done = deploy.deploy(deployed.here, "production")
@@ -134,7 +134,7 @@ def test_a_failed_smoke_test_keeps_the_old_and_proposes_a_revert(
     deployed: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = deploy.deploy(deployed.here, "production")
-    digest = to_production(deployed, BETTER)
+    digest = release_both(deployed, BETTER)
     real = golden.check
 
     def wrong(url: str, requests: list[dict[str, Any]], model: str) -> list[str]:
@@ -210,7 +210,7 @@ def test_a_deployment_killed_anywhere_is_finished_by_the_next(
     deployed: sandbox.Sandbox, where: str, when: str
 ) -> None:
     old = deploy.deploy(deployed.here, "production")
-    digest = to_production(deployed, BETTER)
+    digest = release_both(deployed, BETTER)
     package = deploy.__name__.split(".")[0]
     here = deployed.here
     killed = subprocess.run(
@@ -228,7 +228,7 @@ def test_a_deployment_killed_anywhere_is_finished_by_the_next(
 
 def test_status_shows_main_and_the_world_side_by_side(deployed: sandbox.Sandbox) -> None:
     before = status.status(deployed.here)[1]
-    assert (before.named, before.running) == (live(deployed), None)
+    assert (before.released, before.running) == (live(deployed), None)
     assert before.advice == "run `model deploy production`"
     deploy.deploy(deployed.here, "production")
     after = status.status(deployed.here)[1]

@@ -8,8 +8,8 @@ import pytest
 
 from ..conftest import BETTER
 from ..package import cli_github, config, deploy, follow_up, promote, sandbox
+from .changes import entries, release_both
 from .fake_github import FakeGitHub
-from .test_promote import entries, to_production
 
 NOW = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
 LIMITS = config.DriftLimits()
@@ -22,8 +22,7 @@ def fake() -> FakeGitHub:
 
 def done(world: sandbox.Sandbox, action: str, error: str | None = None) -> deploy.Deployment:
     newest = entries(world, "production")[0]
-    assert newest.record
-    facts = (newest.record.model, newest.commit)
+    facts = (newest.model, newest.commit, newest.released.main)
     return deploy.Deployment("production", action, *facts, error=error)  # type: ignore[arg-type]
 
 
@@ -47,7 +46,7 @@ def test_nothing_named_is_nothing_recorded(world: sandbox.Sandbox, fake: FakeGit
 def test_a_failed_test_opens_one_issue_and_one_revert(
     world: sandbox.Sandbox, fake: FakeGitHub
 ) -> None:
-    to_production(world, BETTER)
+    release_both(world, BETTER)
     result = done(world, "failed", "production: row 3 differs")
     for _ in range(2):
         followed(world, fake, result)
@@ -153,7 +152,9 @@ def soaking(world: sandbox.Sandbox, fake: FakeGitHub) -> str:
     """A better model runs in staging."""
     digest = world.candidate(BETTER)
     world.merge(world.promote("staging").pull_request.branch)
-    fake.client().deployment("staging", entries(world, "staging")[0].commit, "success", "runs")
+    fake.client().deployment(
+        "staging", entries(world, "staging")[0].released.main, "success", "runs"
+    )
     return digest
 
 
@@ -174,7 +175,9 @@ def test_what_has_soaked_is_offered_once_a_day(
 def test_what_does_not_run_in_staging_is_not_offered(
     world: sandbox.Sandbox, fake: FakeGitHub, soaking: str
 ) -> None:
-    fake.client().deployment("staging", entries(world, "staging")[0].commit, "failure", "dead")
+    fake.client().deployment(
+        "staging", entries(world, "staging")[0].released.main, "failure", "dead"
+    )
     assert due(world, fake, 25) == []
 
 
@@ -196,9 +199,11 @@ def test_what_somebody_said_no_to_is_not_offered(
 
 
 def test_a_held_model_is_not_offered(world: sandbox.Sandbox, fake: FakeGitHub) -> None:
-    to_production(world, BETTER)
+    release_both(world, BETTER)
     world.roll_back("production")
-    fake.client().deployment("staging", entries(world, "staging")[0].commit, "success", "runs")
+    fake.client().deployment(
+        "staging", entries(world, "staging")[0].released.main, "success", "runs"
+    )
     assert due(world, fake, 48) == []
 
 
@@ -243,5 +248,5 @@ def test_severe_drift_trains_once_in_a_cool_down_and_names_the_issue(fake: FakeG
 
 def test_the_issue_stands_in_the_promotion(world: sandbox.Sandbox) -> None:
     world.candidate(BETTER)
-    opened = promote.promote(world.here, "staging", issue=12, now=world.clock)
+    opened = promote.promote(world.here, "staging", issue=12)
     assert "**Why now:** #12." in opened.pull_request.body

@@ -4,13 +4,11 @@ import pytest
 
 from ..conftest import BETTER, WORSE
 from ..package import config, errors, promote, record, report, sandbox, verify
-from .test_promote import entries
+from .changes import failed, on_main
 
 
 def hotfix(world: sandbox.Sandbox, model: str, reason: str | None = "the caller is down") -> str:
-    opened = promote.promote(
-        world.here, "production", model=model, reason=reason, hotfix=True, now=world.clock
-    )
+    opened = promote.promote(world.here, "production", model=model, reason=reason, intent="hotfix")
     return opened.pull_request.branch
 
 
@@ -24,8 +22,7 @@ def test_a_hotfix_needs_no_staging_no_soak_and_no_thaw(world: sandbox.Sandbox) -
     assert "(hotfix)" in request.title
     assert "HOTFIX, not soaked: the caller is down" in report.summary(request.body)
     world.merge(branch)
-    change = verify.Change.on_main(world.here.git, "production", entries(world, "production")[0])
-    assert verify.verify(world.here, change).passed
+    assert verify.verify(world.here, on_main(world)).passed
 
 
 def test_a_hotfix_must_be_good(world: sandbox.Sandbox) -> None:
@@ -44,11 +41,9 @@ def test_a_record_that_calls_itself_a_hotfix_needs_a_reason_too(world: sandbox.S
     made = record.Record.read(path.read_bytes(), str(path))
     forged = made.model_copy(update={"reason": None, "version": "forged"})
     world.commit("deploy/production/model.yaml", forged.write())
-    change = verify.Change.on_main(world.here.git, "production", entries(world, "production")[0])
-    failed = {f.name: f.message for f in verify.verify(world.here, change).failed}
-    assert failed["hotfix"] == "gives no reason"
+    assert failed(world, on_main(world))["hotfix"] == "gives no reason"
 
 
-def test_only_two_intents_are_known() -> None:
+def test_an_intent_that_nobody_knows_is_refused() -> None:
     with pytest.raises(errors.InputError, match="intent"):
         config.parse(b"intent: force\n", record.Record, "model.yaml")

@@ -6,41 +6,12 @@ import shutil
 import pytest
 
 from ..conftest import BETTER, SIMPLE, WORSE
-from ..package import (
-    errors,
-    history,
-    package,
-    promote,
-    record,
-    sandbox,
-    train,
-    verify,
-    workspace,
-)
-
-
-def entries(world: sandbox.Sandbox, environment: str = "production") -> tuple[history.Entry, ...]:
-    return history.history(world.here.git, world.here.git.base(), environment)
-
-
-def live(world: sandbox.Sandbox, environment: str = "production") -> str:
-    found = history.live(entries(world, environment))
-    assert found is not None
-    return found.model
-
-
-def to_production(world: sandbox.Sandbox, model: dict[str, object]) -> str:
-    """Train a model and take it through staging to production, a day later."""
-    digest = world.candidate(model)
-    world.merge(world.promote("staging").pull_request.branch)
-    world.clock += dt.timedelta(hours=25)
-    world.merge(world.promote("production").pull_request.branch)
-    world.clock += dt.timedelta(hours=1)
-    return digest
+from ..package import errors, package, promote, record, sandbox, train, workspace
+from .changes import entries, failed, live, named, on_main, proposed, release_both
 
 
 def test_merging_the_pull_request_promotes(world: sandbox.Sandbox) -> None:
-    digest = to_production(world, BETTER)
+    digest = release_both(world, BETTER)
     assert live(world) == digest
 
 
@@ -85,12 +56,13 @@ def test_a_worse_model_is_refused_and_leaves_no_branch(world: sandbox.Sandbox) -
 def test_production_takes_what_staging_runs_not_what_is_newest(world: sandbox.Sandbox) -> None:
     newest = world.candidate(BETTER)
     with pytest.raises(errors.RefusedError, match="staging first"):
-        promote.promote(world.here, "production", model=newest, now=world.clock)
+        promote.promote(world.here, "production", model=newest)
 
 
 def test_production_waits_for_the_soak_time(world: sandbox.Sandbox) -> None:
     world.candidate(BETTER)
     world.merge(world.promote("staging").pull_request.branch)
+    world.release("staging")
     world.clock += dt.timedelta(hours=23)
     with pytest.raises(errors.RefusedError, match=r"soak: 23\.0 h in staging, needs 24 h"):
         world.promote("production")
@@ -131,7 +103,7 @@ def test_a_closed_promotion_is_a_decision(world: sandbox.Sandbox) -> None:
     world.git("push", "--quiet", "origin", "--delete", branch)
     with pytest.raises(errors.RefusedError, match="closed without merging"):
         world.promote("staging")
-    again = promote.promote(world.here, "staging", reason="asked again", now=world.clock)
+    again = promote.promote(world.here, "staging", reason="asked again")
     assert again.new
     assert "asked again" in again.pull_request.body
 
@@ -145,7 +117,7 @@ def test_a_candidate_from_an_unmerged_branch_is_refused(world: sandbox.Sandbox) 
     train.train(here.params, here.root, here.candidate)
     package.package(here)
     with pytest.raises(errors.RefusedError, match="not on main"):
-        promote.promote(here, "staging", now=world.clock)
+        promote.promote(here, "staging")
 
 
 def test_two_racing_candidates_conflict_or_go_stale(world: sandbox.Sandbox) -> None:
@@ -158,48 +130,52 @@ def test_two_racing_candidates_conflict_or_go_stale(world: sandbox.Sandbox) -> N
     with pytest.raises(errors.ModelError, match="merge"):
         world.merge(second.branch)
     world.git("merge", "--abort")
-    change = verify.Change.proposed(
-        world.here.git, "staging", second.head, world.here.git.base(), world.clock
-    )
-    failed = [f.name for f in verify.verify(world.here, change).failed]
-    assert failed == ["comparison"]
+    world.release("staging")
+    assert list(failed(world, proposed(world, second.head, "staging"))) == ["comparison"]
 
 
 def test_a_to_b_to_a_makes_an_open_comparison_stale(world: sandbox.Sandbox) -> None:
-    """git merges this cleanly; only `replaces.commit` catches it."""
+    """git merges this cleanly; only `replaces.entry` catches it."""
     waiting_model = world.candidate(BETTER | {"seed": 8})
     waiting = world.promote("staging").pull_request
     world.candidate(BETTER)
     other = world.promote("staging").pull_request
     world.here.git.publish(waiting.head, waiting.branch)
+    before = live(world, "staging")
     world.merge(other.branch)
+    world.release("staging")
     world.roll_back("staging")
+    world.release("staging")
     world.merge(waiting.branch)
-    assert live(world, "staging") == waiting_model
-    change = verify.Change.on_main(world.here.git, "staging", entries(world, "staging")[0])
-    failed = verify.verify(world.here, change).failed
-    assert [f.name for f in failed] == ["comparison"]
-    assert "stale" in failed[0].message
+    content = world.here.git.show(named(world, "staging").commit, "deploy/staging/model.yaml")
+    assert waiting_model in (content or b"").decode()
+    found = failed(world, on_main(world, "staging"))
+    assert list(found) == ["comparison", "hold"]  # another seed, the same answers
+    assert "stale" in found["comparison"]
+    with pytest.raises(errors.RefusedError, match="stale"):
+        world.release("staging")
+    assert live(world, "staging") == before
 
 
 def test_a_rolled_back_model_is_held(world: sandbox.Sandbox) -> None:
-    digest = to_production(world, BETTER)
+    digest = release_both(world, BETTER)
     world.roll_back("production")
-    assert digest in history.held(entries(world))
+    world.release("production")
+    assert digest in world.here.ledger("production", world.here.git.base()).held()
     with pytest.raises(errors.RefusedError, match="hold: held"):
         world.promote("production")
 
 
 def test_a_person_may_overrule_a_hold_with_a_reason(world: sandbox.Sandbox) -> None:
-    digest = to_production(world, BETTER)
+    digest = release_both(world, BETTER)
     world.roll_back("production")
+    world.release("production")
     world.clock += dt.timedelta(hours=1)
-    again = promote.promote(world.here, "production", reason="the client is fixed", now=world.clock)
+    again = promote.promote(world.here, "production", reason="the client is fixed")
     world.merge(again.pull_request.branch)
+    world.release("production")
     assert live(world) == digest
-    found = history.live(entries(world))
-    assert found is not None
-    assert found.reason == "the client is fixed"
+    assert entries(world)[0].released.reason == "the client is fixed"
 
 
 def test_a_vanished_artefact_is_refused(world: sandbox.Sandbox) -> None:
@@ -217,6 +193,11 @@ def test_a_damaged_artefact_is_refused(world: sandbox.Sandbox) -> None:
 
 
 def test_nothing_is_promoted_to_production_before_staging(world: sandbox.Sandbox) -> None:
+    policy = (world.here.root / "policy.yaml").read_text()
+    world.commit("policy.yaml", policy)
+    for name in ("staging", "production"):
+        world.git("push", "--quiet", "origin", "--delete", f"env/{name}")
+        world.here.git.run("update-ref", "-d", f"refs/model/seen/{name}")
     world.git("rm", "-r", "--quiet", "deploy")
     world.git("commit", "--quiet", "--message", "Start over")
     world.git("push", "--quiet", "origin", "main")
@@ -227,12 +208,13 @@ def test_nothing_is_promoted_to_production_before_staging(world: sandbox.Sandbox
 def test_the_first_model_is_held_to_absolute_limits_only(
     first_release: object, world: sandbox.Sandbox
 ) -> None:
-    first = entries(world, "staging")[-1]
-    assert first.record is not None
-    assert first.record.replaces == record.Replaces()
-    outcome = verify.verify(world.here, verify.Change.on_main(world.here.git, "staging", first))
-    assert outcome.passed
-    assert not [rule for rule in outcome.rules if rule.name.startswith("champion")]
+    first = entries(world, "staging")[-1].released
+    assert first.replaces is None
+    content = world.here.git.show(first.main, "deploy/staging/model.yaml") or b""
+    assert record.Record.read(content, "model.yaml").replaces == record.Replaces()
+    rules = [check.name for check in first.checks]
+    assert "metrics.roc_auc.min" in rules
+    assert not [rule for rule in rules if rule.startswith("champion")]
 
 
 def test_the_same_model_can_be_packaged_twice(world: sandbox.Sandbox) -> None:

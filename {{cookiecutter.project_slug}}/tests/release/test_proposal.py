@@ -10,7 +10,7 @@ import pytest
 
 from ..conftest import BETTER
 from ..package import artifact, errors, git, promote, proposal, rollback, sandbox
-from .test_promote import to_production
+from .changes import release_both
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -18,7 +18,7 @@ Change = Callable[[dict[str, Any]], object]
 @pytest.fixture
 def prepared(world: sandbox.Sandbox) -> proposal.Proposal:
     world.candidate(BETTER)
-    made = promote.prepare(world.here, "staging", now=world.clock)
+    made = promote.prepare(world.here, "staging")
     assert isinstance(made, proposal.Proposal)
     return made
 
@@ -105,7 +105,7 @@ def test_main_moved_in_between_so_it_is_prepared_again(
 
 
 def test_a_promotion_withdraws_promotions_and_no_rollback(world: sandbox.Sandbox) -> None:
-    to_production(world, BETTER)
+    release_both(world, BETTER)
     back = rollback.rollback(world.here, "staging", reason="a bad day").pull_request
     world.candidate(BETTER | {"seed": 9})
     opened = world.promote("staging")
@@ -115,7 +115,7 @@ def test_a_promotion_withdraws_promotions_and_no_rollback(world: sandbox.Sandbox
 
 
 def test_the_same_rollback_is_opened_once(world: sandbox.Sandbox) -> None:
-    to_production(world, BETTER)
+    release_both(world, BETTER)
     first = rollback.rollback(world.here, "production", reason="a bad day")
     world.commit("README.md", "changed")
     again = rollback.rollback(world.here, "production", reason="a bad day")

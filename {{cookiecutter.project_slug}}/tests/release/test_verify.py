@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from ..conftest import BETTER
-from ..package import errors, files, history, record, sandbox, verify
+from ..package import change, errors, files, record, sandbox, verify
+from . import changes
 
 Files = dict[str, bytes]
 
@@ -29,9 +30,7 @@ def other_digest(found: Files) -> Files:
 
 
 def failed(world: sandbox.Sandbox, head: str, environment: str = "staging") -> dict[str, str]:
-    git = world.here.git
-    change = verify.Change.proposed(git, environment, head, git.base(), world.clock)  # type: ignore[arg-type]  # a name
-    return {f.name: f.message for f in verify.verify(world.here, change).failed}
+    return changes.failed(world, changes.proposed(world, head, environment))
 
 
 def model_of(world: sandbox.Sandbox, head: str) -> str:
@@ -134,10 +133,8 @@ def test_a_record_edited_by_hand_on_main_is_refused(world: sandbox.Sandbox, prop
     path.write_text(path.read_text().replace(old, new, 1))
     world.git("commit", "--quiet", "--all", "--message", "Just this once")
     world.git("push", "--quiet", "origin", "main")
-    git = world.here.git
-    entry = history.history(git, git.base(), "staging")[0]
-    outcome = verify.verify(world.here, verify.Change.on_main(git, "staging", entry))
-    assert {"comparison", "evaluation"} <= {f.name for f in outcome.failed}
+    found = changes.failed(world, changes.on_main(world, "staging"))
+    assert {"comparison", "evaluation"} <= found.keys()
 
 
 def test_a_removed_record_is_refused(world: sandbox.Sandbox) -> None:
@@ -149,20 +146,19 @@ def test_a_removed_record_is_refused(world: sandbox.Sandbox) -> None:
 def test_a_revert_needs_the_digest_only(world: sandbox.Sandbox, proposed: str) -> None:
     """Made by hand it restores the old `replaces.commit`, which would look stale."""
     world.merge(f"promote/staging/{record.short(model_of(world, proposed))}")
+    world.release("staging")
     world.git("revert", "--no-edit", "-m", "1", "HEAD")
     world.git("push", "--quiet", "origin", "main")
-    git = world.here.git
-    entry = history.history(git, git.base(), "staging")[0]
-    outcome = verify.verify(world.here, verify.Change.on_main(git, "staging", entry))
+    outcome = verify.verify(world.here, changes.on_main(world, "staging"))
     assert outcome.passed
-    assert outcome.rollback
-    assert [check.name for check in outcome.checks] == ["record", "one folder", "model"]
+    assert outcome.kind == "rollback"
+    names = [check.name for check in outcome.checks]
+    assert names == ["record", "one folder", "ledger", "files", "model", "released", "approval"]
 
 
 def test_a_record_in_the_first_commit_was_never_reviewed(world: sandbox.Sandbox) -> None:
     git = world.here.git
     tree = git.run("rev-parse", "HEAD^{tree}")
     root = git.run("commit-tree", tree, "-m", "All at once")
-    entry = history.history(git, root, "staging")[0]
     with pytest.raises(errors.RefusedError, match="first commit"):
-        verify.Change.on_main(git, "staging", entry)
+        change.parent_on_main(git, "staging", root)

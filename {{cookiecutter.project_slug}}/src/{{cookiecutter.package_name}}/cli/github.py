@@ -91,11 +91,10 @@ def advance() -> None:
     Example: model github advance
     """
     from ..release import follow_up
-    from ..release.deploy import now
 
     here = workspace()
     count = 0
-    for environment, model in follow_up.due(here, _github(here), now()):
+    for environment, model in follow_up.due(here, _github(here), here.now()):
         inputs = {"environment": environment, "model": model, "intent": "promote"}
         _github(here).dispatch("promote.yml", inputs)
         typer.echo(f"{model} is offered to {environment}")
@@ -118,7 +117,6 @@ def drift(
     """
     from ..files import read_json
     from ..release import follow_up
-    from ..release.deploy import now
 
     here = workspace()
     facts = read_json(report)
@@ -127,7 +125,7 @@ def drift(
     policy = here.policy_at(here.git.base())
     text = _text(page)
     typer.echo(
-        follow_up.drift(_github(here), environment, text, drifted, severe, policy.drift, now())
+        follow_up.drift(_github(here), environment, text, drifted, severe, policy.drift, here.now())
     )
 
 

@@ -8,8 +8,8 @@ import typer
 from .app import Environment, Json, app, emit, markdown, workspace
 
 if TYPE_CHECKING:
+    from ..release.change import Change
     from ..release.proposal import Opened, Proposal
-    from ..release.verify import Change
     from ..release.workspace import Workspace
 
 Where = Annotated[Environment, typer.Argument(help="The environment.")]
@@ -28,6 +28,9 @@ def promote_verb(
     ] = None,
     reason: Reason = None,
     hotfix: Annotated[bool, typer.Option("--hotfix", help="Skip soak time and freezes.")] = False,
+    anchor: Annotated[
+        bool, typer.Option("--anchor", help="Begin again: main was rewritten, or the ledger lost.")
+    ] = False,
     issue: Annotated[int | None, typer.Option(help="The issue that asks for it.")] = None,
     output: Output = None,
     as_json: Json = False,
@@ -36,16 +39,18 @@ def promote_verb(
 
     Example: model promote staging
     """
-    from ..release.deploy import now
+    from ..errors import InputError
     from ..release.promote import RunsAlreadyError, prepare
     from .progress import working
 
     here = workspace()
+    if hotfix and anchor:
+        raise InputError("--hotfix and --anchor exclude each other")
     try:
         with working("evaluating against what runs"):
             prepared = prepare(
-                here, environment, model=model or None, reason=reason or None, hotfix=hotfix,
-                issue=issue, now=now(),
+                here, environment, model=model or None, reason=reason or None,
+                intent="hotfix" if hotfix else "anchor" if anchor else "promote", issue=issue,
             )  # fmt: skip
     except RunsAlreadyError as done:
         if output is None:
@@ -155,21 +160,21 @@ def _change(
 ) -> "Change | None":
     """What --ref, or main, changes in an environment; None where it does not."""
     from ..errors import InputError, RefusedError
-    from ..release.deploy import now
-    from ..release.history import history
+    from ..release import main_line, release
+    from ..release.confirm import settled
     from ..release.record import folder
-    from ..release.verify import Change
 
     base = here.git.base()
     if ref is None:
-        entries = history(here.git, base, environment)
-        if not entries and named:
+        said = main_line.named(here.git, base, environment)
+        if said is None and named:
             raise RefusedError(f"{environment} has no record on main yet")
-        return Change.on_main(here.git, environment, entries[0]) if entries else None
+        ledgers = settled(here, base)
+        return release.on_main(here, environment, said.commit, ledgers) if said else None
     head = here.git.resolve(ref)
     if head is None:
         raise InputError(f"no branch or commit {ref!r}")
-    change = Change.proposed(here.git, environment, head, base, now())
+    change = release.proposed(here, environment, head, base)
     touched = here.git.changed(change.fork or base, head)
     changes = any(name.startswith(f"{folder(environment)}/") for name in touched)
     return change if named or changes else None

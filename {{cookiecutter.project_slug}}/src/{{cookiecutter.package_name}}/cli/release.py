@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..release.deploy import Deployment
+    from ..release.ledger import Released
     from ..release.workspace import Workspace
 
 DriverName = Literal["process", "docker"]  # release's, without importing it
@@ -60,13 +62,16 @@ def deploy_verb(
         Environment | None, typer.Argument(help="One environment; default: all.")
     ] = None,
     driver: Driver = "process",
-    watch: Annotated[bool, typer.Option("--watch", help="Keep converging until stopped.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Only run what was released; release nothing.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep following until stopped.")] = False,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between looks.")] = 10.0,
     down: Annotated[bool, typer.Option("--down", help="Stop what runs.")] = False,
     revert: Annotated[bool, typer.Option(help="Propose a revert after a failed test.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Make what runs equal to main, after verifying and testing it.
+    """Verify and release what main names; run what was released.
 
     Example: model deploy production --watch --driver docker
     """
@@ -82,18 +87,57 @@ def deploy_verb(
             text = f"{name}: {'stopped' if count else 'nothing ran'}"
             emit(as_json, {"environment": name, "stopped": count}, text)
     elif watch:
-        keep_watching([_look(here, name, revert, driver, as_json) for name in chosen], every)
+        keep_watching([_look(here, name, driver, as_json) for name in chosen], every)
     else:
         found = []
         for name in chosen:  # one that fails does not hold up the others
-            found.append(done := attempt(here, name, revert, driver))
+            found.append(done := attempt(here, name, revert, driver, releases=not follow))
             emit(as_json, done, _told(done))
         raise typer.Exit(1 if any(done.error for done in found) else 0)
 
 
+@app.command("release")
+def release_verb(
+    environment: Annotated[
+        Environment | None, typer.Argument(help="One environment; default: all.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write drafts to this folder, for `model ledger append`; append nothing."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Verify what main names, and append it to the ledger.
+
+    `model deploy` does it too, and runs it.
+
+    Example: model release production
+    """
+    from ..config import ENVIRONMENTS
+    from ..release.release import attempt
+    from .progress import working
+
+    here, failed, count = workspace(), False, 0
+    results = []
+    for name in (environment,) if environment else ENVIRONMENTS:
+        with working(f"verifying {name}"):
+            done = attempt(here, name, output)
+        results.append(done)
+        failed, count = failed or bool(done.error), count + (done.action == "prepared")
+        if not as_json:
+            typer.echo(done.text)
+    if as_json:
+        emit(True, {"prepared": count > 0, "results": results}, "")
+    elif output:
+        emit(False, {"prepared": count > 0}, f"{count} to append")
+    raise typer.Exit(1 if failed else 0)
+
+
 @app.command("status")
 def status_verb(driver: Driver = "process", as_json: Json = False) -> None:
-    """Show what main says and what runs, side by side.
+    """Show what was released and what runs, side by side.
 
     Example: model status
     """
@@ -103,45 +147,57 @@ def status_verb(driver: Driver = "process", as_json: Json = False) -> None:
 
     found = status(workspace(), driver)
     rows = [
-        (s.environment, short(s.named), short(s.running), s.url or "-", s.advice or "in step")
+        (s.environment, short(s.released), short(s.running), s.url or "-", s.advice or "in step")
         for s in found
     ]
-    text = table(("environment", "main says", "running", "address", ""), rows)
+    text = table(("environment", "released", "running", "address", ""), rows)
     for state in found:
         text += "".join(f"\nopen: {branch}" for branch in state.open_promotions)
         if state.held:
+            more = state.holds - len(state.held)
             text += f"\nheld in {state.environment}: {', '.join(state.held)}"
+            text += f" and {more} more" if more else ""
+        for fault in state.skipped:
+            text += f"\nnot counted in env/{state.environment}: {fault}"
     emit(as_json, found, text)
 
 
 @app.command("history")
 def history_verb(environment: Where, as_json: Json = False) -> None:
-    """List what an environment ran, newest first.
+    """List what was released to an environment, newest first.
 
     Example: model history production
     """
-    from ..release.history import history
     from ..release.record import short
     from .tables import table
 
     here = workspace()
-    entries = history(here.git, here.git.base(), environment)
+    entries = here.ledger(environment, here.git.base()).entries[::-1]
     rows = [
         (
             f"{e.time:%Y-%m-%d %H:%M}",
-            e.commit[:7],
-            short(e.record.model) if e.record else "invalid",
-            "rollback" if e.rollback else "",
-            e.subject,
+            short(e.model),
+            e.released.change,
+            ", ".join(e.released.approved_by) or "-",
+            f"live {e.live:%m-%d %H:%M}" if e.live else "failed" if e.failed else "not seen live",
+            e.released.main[:7],
         )
         for e in entries
     ]
-    text = table(("since (UTC)", "commit", "model", "", "change"), rows)
-    emit(as_json, entries, text if rows else f"{environment} has run nothing yet")
+    heads = ("released (UTC)", "model", "change", "approved by", "outcome", "main")
+    facts = [{"entry": e.commit, "outcome": e.outcome, **_plain(e.released)} for e in entries]
+    emit(as_json, facts, table(heads, rows) if rows else f"{environment} has run nothing yet")
+
+
+def _plain(released: "Released") -> dict[str, Any]:
+    from msgspec import to_builtins
+
+    facts = to_builtins(released)
+    return {name: facts[name] for name in facts if name not in ("checks", "answers")}
 
 
 def _look(
-    here: "Workspace", name: Environment, revert: bool, driver: DriverName, as_json: bool
+    here: "Workspace", name: Environment, driver: DriverName, as_json: bool
 ) -> "Callable[[], bool]":
     """One look of an agent, which prints one line for each change; whether all was well."""
     from ..release.deploy import Deployment, attempt
@@ -151,7 +207,7 @@ def _look(
     def look() -> bool:
         nonlocal before
         try:
-            done = attempt(here, name, revert, driver)
+            done = attempt(here, name, by=driver, releases=False)
         except Exception as error:  # an agent has to outlive what nobody thought of
             fault = f"unexpected {type(error).__name__}: {error}"
             done = Deployment(name, "refused", error=fault)
@@ -170,7 +226,7 @@ def _told(done: "Deployment") -> str:
     from ..release.record import short
 
     return {
-        "nothing": f"{done.environment}: main names no model yet",
+        "nothing": f"{done.environment}: nothing was released yet",
         "unchanged": f"{done.environment}: {short(done.model)} runs already at {done.url}",
         "deployed": f"{done.environment}: {short(done.model)} is live at {done.url}",
     }.get(done.action, f"failed: {done.error}")

@@ -122,21 +122,20 @@ def monitor_verb(
     from ..files import write_atomically
     from ..monitoring.monitor import markdown as render, monitor
     from ..release.deploy import prediction_log
-    from ..release.history import history, live
     from ..serving.prediction_log import read
 
     here = workspace()
-    record = live(history(here.git, here.git.base(), environment))
-    if record is None:
+    entry = here.ledger(environment, here.git.base()).effective
+    if entry is None:
         raise RefusedError(f"{environment} runs nothing yet: there is nothing to compare with")
     path = prediction_log(here, environment)
     if log is None and not path.exists():
         path = Path(os.devnull)  # nobody has asked yet
     elif log is not None:
         path = Path(log.replace("{environment}", environment))
-    rows = read(path, record.model)
-    model = here.store.fetch(record.model)
-    report = monitor(model, rows, here.policy.drift, record.model)
+    rows = read(path, entry.model)
+    model = here.store.fetch(entry.model)
+    report = monitor(model, rows, here.policy.drift, entry.model)
     text = render(report)
     if output:
         write_atomically(output, text)

@@ -1,10 +1,10 @@
-"""`model deploy`: make what runs equal to main, as often as you like.
+"""`model deploy`: release what main names, and bring what runs in line with the ledger.
 
 Every run looks at what is there and does what is missing, so that a run that was killed at any
 point loses nothing: the next one goes on from the state that it finds.
 """
 
-import datetime as dt
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,22 +13,27 @@ from ..config import Environment
 from ..errors import ModelError, RefusedError
 from ..files import read_json
 from ..serving import golden
+from . import main_line
 from .driver import Driver, DriverName, Service, driver
+from .follow import Wanted, remember, wanted
 from .git import BRANCH
-from .history import Entry, history
+from .observe import observe
 from .record import Record, short
+from .release import release
 from .rollback import rollback
-from .verify import Change, verify
+from .verify import MAX_RECORD
 from .workspace import Workspace
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What a run found or did. `url` is the environment's public address."""
+    """What a run found or did. `url` is the environment's public address, `entry` the release in
+    the ledger, `commit` the commit of main that asked for it."""
 
     environment: Environment
     action: Literal["nothing", "unchanged", "deployed", "refused", "failed"]
     model: str | None = None
+    entry: str | None = None
     commit: str | None = None
     url: str | None = None
     rollback: bool = False
@@ -36,7 +41,9 @@ class Deployment:
 
 
 class SmokeTestError(RefusedError):
-    """The golden requests failed; the previous model still runs."""
+    """The golden requests of a release failed; the previous model still runs."""
+
+    found: Wanted | None = None
 
 
 def deploy(
@@ -44,9 +51,11 @@ def deploy(
     environment: Environment,
     revert: bool = True,
     by: DriverName = "process",
+    releases: bool = True,
 ) -> Deployment:
-    """Serve what main names, after verifying it again. `revert`: propose the model before, when
-    this one does not answer as it did when it was trained.
+    """Verify and release what main names, then serve what the ledger says. Where `releases` is
+    false, it only follows: nothing is appended, nothing proposed. `revert`: propose the release
+    before, when this one does not answer as it did when it was trained.
 
     Raises:
         RefusedError: main names something that must not run; what ran before still does.
@@ -55,27 +64,24 @@ def deploy(
     services = driver(workspace, environment, by)
     with services.exclusive():
         services.recover()  # first of all: it needs nothing but this machine
-        base = workspace.git.base()
-        entries = history(workspace.git, base, environment)
-        if not entries:
+        refused = _release(workspace, environment) if releases else None
+        found = wanted(workspace, environment)
+        if found is None:
+            if refused:
+                raise refused
             return Deployment(environment, "nothing")
-        wanted = entries[0]
-        if wanted.record is None:
-            raise RefusedError(f"{environment}: {wanted.fault}; what ran before still runs")
-        model = wanted.record.model
-        rules = workspace.policy_at(base).environments[environment]
-        port = services.public_port(rules.port)
-        url = f"http://127.0.0.1:{port}"
-        serving = _serving(services, wanted.record, port)
-        if serving and not _smoke_test(workspace, serving, model):
-            services.keep(serving)
-            _stop_others(services, serving)
-            return Deployment(environment, "unchanged", model, wanted.commit, url)
-        was_rollback = _verified(workspace, environment, wanted)
-        service = _start(workspace, services, wanted.record, port, revert)
-        services.take_over(service, port)
-        _stop_others(services, service)
-        return Deployment(environment, "deployed", model, wanted.commit, url, was_rollback)
+        try:
+            done = _serve(workspace, services, found)
+        except SmokeTestError as error:
+            failed = _failed(workspace, found, error, releases, revert)
+            failed.found = found
+            raise failed from None
+        remember(workspace, found)
+        if releases and found.because is None:
+            observe(workspace, environment, found.entry, "live", f"model deploy, {by}")
+    if refused:
+        raise refused
+    return done
 
 
 def attempt(
@@ -83,20 +89,21 @@ def attempt(
     environment: Environment,
     revert: bool = True,
     by: DriverName = "process",
+    releases: bool = True,
 ) -> Deployment:
-    """`deploy`, with a failure as an outcome: `refused` before it ran, or `failed` its test."""
+    """`deploy`, with any failure as an outcome of this environment: `refused` before it ran, or
+    `failed` its test. The others go on."""
     try:
-        return deploy(workspace, environment, revert, by)
-    except ModelError as error:
-        named = _named(workspace, environment)
-        record = named.record if named else None
-        return Deployment(
-            environment,
-            "failed" if isinstance(error, SmokeTestError) else "refused",
-            record.model if record else None,
-            named.commit if named else None,
-            error=str(error),
-        )
+        return deploy(workspace, environment, revert, by, releases)
+    except Exception as error:  # a full disk too
+        known = isinstance(error, ModelError)
+        text = str(error) if known else f"unexpected {type(error).__name__}: {error}"
+        if isinstance(error, SmokeTestError) and error.found:
+            found = error.found
+            facts = (found.record.model, found.entry, found.main)
+            return Deployment(environment, "failed", *facts, error=text)
+        model, commit = _named(workspace, environment)
+        return Deployment(environment, "refused", model, None, commit, error=text)
 
 
 def stop(workspace: Workspace, environment: Environment, by: DriverName = "process") -> int:
@@ -109,14 +116,64 @@ def stop(workspace: Workspace, environment: Environment, by: DriverName = "proce
         return len(running)
 
 
-def _named(workspace: Workspace, environment: Environment) -> Entry | None:
-    """What main names, as far as this clone knows: the failure may be that origin is away."""
+def _release(workspace: Workspace, environment: Environment) -> ModelError | None:
+    """Why what main names is not released, if it is not. What runs does not hang on it."""
     try:
-        main = workspace.git.resolve(BRANCH)
-        entries = history(workspace.git, main, environment) if main else ()
-    except ModelError:
-        return None
-    return entries[0] if entries else None
+        release(workspace, environment)
+    except ModelError as error:
+        return error
+    except Exception as error:
+        return ModelError(f"{environment}: unexpected {type(error).__name__}: {error}")
+    return None
+
+
+def _named(workspace: Workspace, environment: Environment) -> tuple[str | None, str | None]:
+    """The model and the commit that main names, as far as this clone can tell."""
+    model = commit = None
+    with suppress(Exception):
+        git = workspace.git
+        said = main_line.named(git, git.resolve(BRANCH) or "", environment)
+        if said and said.blob:
+            commit = said.commit
+            (file,) = git.objects([said.blob], MAX_RECORD)
+            model = Record.read(file.content or b"", environment).model
+    return model, commit
+
+
+def _serve(workspace: Workspace, services: Driver, found: Wanted) -> Deployment:
+    """Let a release run, unless it does."""
+    record, place = found.record, found.record.environment
+    rules = workspace.rules(place)
+    port = services.public_port(rules.port if rules else 0)
+    url = f"http://127.0.0.1:{port}"
+    facts = (record.model, found.entry, found.main, url, found.rollback)
+    serving = _serving(services, record, port)
+    if serving and not _smoke_test(workspace, serving, record.model):
+        services.keep(serving)
+        _stop_others(services, serving)
+        return Deployment(place, "unchanged", *facts)
+    service = _start(workspace, services, record, port)
+    services.take_over(service, port)
+    _stop_others(services, service)
+    return Deployment(place, "deployed", *facts)
+
+
+def _failed(
+    workspace: Workspace, found: Wanted, error: SmokeTestError, releases: bool, revert: bool
+) -> SmokeTestError:
+    """Note it in the ledger, so that nobody else starts it, and propose to undo it on main."""
+    place = found.record.environment
+    if not releases:
+        return error
+    try:
+        observe(workspace, place, found.entry, "failed", "model deploy", str(error))
+        if not revert:
+            return error
+        reason = f"The golden requests failed after deployment: {error}"
+        proposed = rollback(workspace, place, reason=reason).pull_request
+        return SmokeTestError(f"{error}; a revert is proposed: {proposed.branch}")
+    except ModelError as fault:
+        return SmokeTestError(f"{error}; no revert is proposed: {fault}")
 
 
 def _serving(services: Driver, record: Record, port: int) -> Service | None:
@@ -131,42 +188,24 @@ def _smoke_test(workspace: Workspace, service: Service, model: str) -> list[str]
     return golden.check(service.url, requests, model)
 
 
-def _verified(workspace: Workspace, environment: Environment, wanted: Entry) -> bool:
-    """Verify the change that made main name this model; whether it was a rollback."""
-    outcome = verify(workspace, Change.on_main(workspace.git, environment, wanted))
-    if not outcome.passed:
-        lines = "\n".join(f"  {f.name}: {f.message}" for f in outcome.failed)
-        raise RefusedError(
-            f"{environment}: {wanted.commit[:7]} is refused; what ran before still runs\n{lines}"
-        )
-    return outcome.rollback
-
-
-def _start(
-    workspace: Workspace, services: Driver, record: Record, port: int, revert: bool
-) -> Service:
+def _start(workspace: Workspace, services: Driver, record: Record, port: int) -> Service:
     """A service with this model that passed the golden requests, before anybody is sent to it."""
     directory = workspace.store.fetch(record.model)
+    name = f"{record.environment}: {short(record.model)}"
     try:
         service = services.start(record, directory, port)
     except RefusedError as error:  # it tries its golden requests itself before it listens
+        if "golden row" not in str(error):  # a fault of this machine
+            raise RefusedError(f"{name}: {error}; what ran before still runs") from None
         faults = [str(error)]
     else:
         faults = _smoke_test(workspace, service, record.model)
         if not faults:
             return service
         services.stop(service)
-    message = f"{record.environment}: {short(record.model)} failed the golden requests: {faults[0]}"
-    message += "; what ran before still runs"
-    if not revert:
-        raise SmokeTestError(message)
-    try:
-        reason = f"The golden requests failed after deployment: {faults[0]}"
-        proposed = rollback(workspace, record.environment, reason=reason).pull_request
-        proposal = f"; a revert is proposed: {proposed.branch}"
-    except ModelError as error:
-        proposal = f"; no revert is proposed: {error}"
-    raise SmokeTestError(message + proposal)
+    raise SmokeTestError(
+        f"{name} failed the golden requests: {faults[0]}; what ran before still runs"
+    )
 
 
 def _stop_others(services: Driver, keep: Service) -> None:
@@ -178,8 +217,3 @@ def _stop_others(services: Driver, keep: Service) -> None:
 def prediction_log(workspace: Workspace, environment: Environment) -> Path:
     """Where the service of an environment writes what it was asked and what it answered."""
     return workspace.state / "environments" / environment / "predictions.jsonl"
-
-
-def now() -> dt.datetime:
-    """The present, for the rules that depend on it."""
-    return dt.datetime.now(dt.UTC)

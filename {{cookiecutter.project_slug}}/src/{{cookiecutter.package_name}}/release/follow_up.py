@@ -10,7 +10,7 @@ from ..config import DriftLimits
 from ..errors import InputError, ModelError
 from .deploy import Deployment
 from .github import GitHub
-from .history import history, live, live_since
+from .observe import observe
 from .proposal import find_open
 from .record import Record, record_path, short
 from .rollback import rollback
@@ -20,34 +20,45 @@ AGAIN = dt.timedelta(days=1)  # what was refused is not asked for more often
 
 
 def record(workspace: Workspace, github: GitHub, done: Deployment) -> Iterator[str]:
-    """Record how a deployment went: as a GitHub deployment, and as an issue when it failed."""
-    place, commit = done.environment, done.commit
-    if commit is None:
-        yield f"{place}: nothing to record"
-        return
-    label = f"deployment-{place}"
+    """Record how a deployment went: in the ledger, as a GitHub deployment, and as an issue when it
+    failed. What it says is believed of the release that the ledger has, and of no other."""
+    place, label = done.environment, f"deployment-{done.environment}"
+    ledger = workspace.ledger(place, workspace.git.base())
+    entry = ledger.find(done.entry)
     if done.error is None:
-        words = f"{short(done.model)} was verified and answers its golden requests"
-        new = github.deployment(place, commit, "success", words)
-        github.close_issue(label, f"{words}, since {commit[:7]}.")
+        if entry is None or entry is not ledger.effective:
+            yield f"{place}: nothing to record"
+            return
+        observe(workspace, place, entry.commit, "live", "deploy.yml")
+        words = f"{short(entry.model)} was verified and answers its golden requests"
+        new = github.deployment(place, entry.released.main, "success", words)
+        github.close_issue(label, f"{words}, since {entry.released.main[:7]}.")
         yield f"{place}: {'recorded' if new else 'recorded already'}: {words}"
-    else:
+        return
+    commit = entry.released.main if entry else done.commit
+    if commit:
         github.deployment(place, commit, "failure", done.error)
-        plan = _revert(workspace, done) if done.action == "failed" else (
-            "Nothing is switched: what ran before still runs. Mend `main`: revert the change, or"
-            " promote again. The runbook lists each check: `docs/runbook.md`."
-        )  # fmt: skip
-        title = f"{place}: {short(done.model)} does not run"
-        body = f"`main` names {short(done.model)} since {commit[:7]}, and it was {done.action}:\n\n"
-        error = done.error.replace("```", "`` `")  # it quotes files, and must not end the block
-        number = github.issue(label, title, f"{body}```text\n{error}\n```\n\n{plan}\n")
-        yield f"{place}: failed, see #{number}"
+    if done.action == "failed" and entry is not None:
+        observe(workspace, place, entry.commit, "failed", "deploy.yml", done.error)
+        plan = _revert(workspace, done)
+    else:
+        plan = (
+            "Nothing is switched: what ran before still runs. Correct `main`: `model rollback"
+            f" {place}` lets it name again what runs, or promote again. The runbook lists each"
+            " check: `docs/runbook.md`."
+        )
+    title = f"{place}: {short(done.model)} does not run"
+    since = f" since {commit[:7]}" if commit else ""
+    body = f"`main` names {short(done.model)}{since}, and it was {done.action}:\n\n"
+    error = done.error.replace("```", "`` `")  # it quotes files, and must not end the block
+    number = github.issue(label, title, f"{body}```text\n{error}\n```\n\n{plan}\n")
+    yield f"{place}: failed, see #{number}"
 
 
 def _revert(workspace: Workspace, done: Deployment) -> str:
     reason = f"The golden requests failed after deployment of {short(done.model)}."
     try:
-        opened = rollback(workspace, done.environment, reason=reason)
+        opened = rollback(workspace, done.environment, reason=reason, loads=False)
     except ModelError as error:
         return f"No revert is proposed: {error}"
     return f"Merge {opened.pull_request.address}, so that `main` says what runs."
@@ -59,8 +70,8 @@ def mark_stale(workspace: Workspace, github: GitHub) -> Iterator[str]:
     git = workspace.git
     base = git.base()
     for environment, rules in workspace.policy_at(base).environments.items():
-        entries = history(git, base, environment)
-        before = live(history(git, base, rules.needs)) if rules.needs else None
+        current = workspace.ledger(environment, base).effective
+        before = workspace.ledger(rules.needs, base).effective if rules.needs else None
         for request in workspace.pull_requests.list(environment, base):
             content = git.show(request.head, record_path(environment))
             if content is None or not request.branch.startswith("promote/"):
@@ -69,7 +80,7 @@ def mark_stale(workspace: Workspace, github: GitHub) -> Iterator[str]:
                 proposed = Record.read(content, request.branch)
             except InputError:
                 continue  # somebody edited it: `ci` says so, and no status of ours is on that head
-            compared = proposed.replaces.commit == (entries[0].commit if entries else None)
+            compared = proposed.replaces.entry == (current.commit if current else None)
             taken = rules.needs is None or (before is not None and before.model == proposed.model)
             if compared and (taken or proposed.intent == "hotfix"):
                 continue
@@ -86,21 +97,21 @@ def due(workspace: Workspace, github: GitHub, now: dt.datetime) -> Iterator[tupl
     for environment, rules in workspace.policy_at(base).environments.items():
         if rules.needs is None or any(f.first <= now.date() <= f.last for f in rules.freeze):
             continue
-        before = history(git, base, rules.needs)
-        record, since = live(before), live_since(before)
+        before = workspace.ledger(rules.needs, base)
+        entry, since = before.effective, before.since()
         soak = dt.timedelta(hours=rules.soak_hours)
-        if record is None or since is None or now - since < soak:
+        if entry is None or since is None or now - since < soak:
             continue
-        lived = {e.record.model for e in history(git, base, environment) if e.record}
-        branch = f"promote/{environment}/{short(record.model)}"
+        lived = {one.model for one in workspace.ledger(environment, base).entries}
+        branch = f"promote/{environment}/{short(entry.model)}"
         if (
-            record.model not in lived
-            and github.runs(rules.needs, before[0].commit)
+            entry.model not in lived
+            and github.runs(rules.needs, entry.released.main)
             and find_open(workspace, environment, branch, base) is None
             and not requests.refused(branch, base)
-            and github.offer(before[0].commit, environment, now, AGAIN)
+            and github.offer(entry.released.main, environment, now, AGAIN)
         ):
-            yield environment, record.model
+            yield environment, entry.model
 
 
 def drift(

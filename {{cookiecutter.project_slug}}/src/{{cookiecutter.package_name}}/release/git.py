@@ -4,7 +4,8 @@ import base64
 import os
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, ModelError
@@ -16,8 +17,21 @@ if os.environ.get("GITHUB_ACTIONS"):  # as GitHub shows the commits of its own t
     NAME, EMAIL = "github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com"
 
 
+# Replacement objects would show this machine another history than the one that was pushed.
+SETTINGS = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_REPLACE_OBJECTS": "1"}
+
+
 class GitError(ModelError):
     """git said no; the message is git's own telling line."""
+
+
+@dataclass(frozen=True)
+class Object:
+    """A file in git's store; all is None where there is none."""
+
+    oid: str | None
+    size: int
+    content: bytes | None = None
 
 
 class Git:
@@ -36,7 +50,7 @@ class Git:
 
     def output(self, *arguments: str, stdin: bytes = b"", index: Path | None = None) -> bytes:
         """Run git and return its standard output as it is."""
-        environment = os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"} | _credentials()
+        environment = os.environ | SETTINGS | _credentials()
         if index is not None:
             environment["GIT_INDEX_FILE"] = str(index)
         try:
@@ -70,6 +84,12 @@ class Git:
         """Whether branches are shared through `origin`."""
         return "origin" in self.run("remote").split()
 
+    def person(self) -> str | None:
+        """Who works here: on GitHub the account that started the run."""
+        if actor := os.environ.get("GITHUB_ACTOR"):
+            return actor[:200]
+        return self.run("config", "--default", "", "user.name") or None
+
     def base(self) -> str:
         """The commit of main that decides: origin's, as it is now, or the local one.
 
@@ -78,7 +98,8 @@ class Git:
         """
         if self.has_origin():
             shallow = self.run("rev-parse", "--is-shallow-repository") == "true"
-            self.run("fetch", "--quiet", "--prune", *["--unshallow"] * shallow, "origin")
+            every = "+refs/heads/*:refs/remotes/origin/*"  # also in a clone of one branch
+            self.run("fetch", "--quiet", "--prune", *["--unshallow"] * shallow, "origin", every)
         reference = f"origin/{BRANCH}" if self.has_origin() else BRANCH
         try:
             return self.run("rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}")
@@ -94,6 +115,65 @@ class Git:
             if self.ok("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"):
                 return self.run("rev-parse", f"{name}^{{commit}}")
         return None
+
+    def resolve_exactly(self, branch: str) -> str | None:
+        """The commit of a branch where branches are shared; never one of this clone only."""
+        place = "refs/remotes/origin" if self.has_origin() else "refs/heads"
+        found = self.run("for-each-ref", "--format=%(objectname)", f"{place}/{branch}")
+        names = found.split()
+        return names[0] if len(names) == 1 else None
+
+    def advance(self, branch: str, new: str, old: str | None) -> None:
+        """Let a branch name a commit on top of what it named; never by force.
+
+        Raises:
+            GitError: It names something else by now.
+        """
+        if not self.has_origin():
+            self.run("update-ref", f"refs/heads/{branch}", new, old or "0" * len(new))
+            return
+        remote = os.environ.get("LEDGER_REMOTE") or "origin"  # of a deploy key, over SSH
+        self.run("push", "--quiet", remote, f"{new}:refs/heads/{branch}")
+        self.run("update-ref", f"refs/remotes/origin/{branch}", new)
+
+    def line(
+        self, commit: str, *paths: str, after: str | None = None, most: int = 0
+    ) -> tuple[str, ...]:
+        """The first-parent history of a commit, newest first: what a branch said, one by one. With
+        paths, only the commits that changed one of them; at most so many, where `most` is not 0."""
+        options = [f"--max-count={most}"] * bool(most) + [f"^{after}"] * bool(after)
+        found = self.run("rev-list", "--first-parent", *options, commit, "--", *paths)
+        return tuple(found.split())
+
+    def objects(self, names: Sequence[str], most: int) -> list[Object]:
+        """What each name, such as `COMMIT:path`, stands for. Content is read of files only, and of
+        none that is larger than `most` bytes (0: of none)."""
+        found: list[Object] = []
+        asked = "".join(f"{name}\n" for name in names).encode()
+        for line in self.run("cat-file", "--batch-check", stdin=asked).splitlines():
+            oid, kind, *size = line.rsplit(" ", 2)
+            if kind == "blob" and len(size) == 1:
+                found.append(Object(oid, int(size[0])))
+            else:  # missing, ambiguous, a folder, a submodule
+                found.append(Object(None, 0))
+        wanted = list(dict.fromkeys(o.oid for o in found if o.oid and 0 < o.size <= most))
+        contents = self._contents(wanted)
+        return [
+            Object(o.oid, o.size, contents.get(o.oid or "", b"" if o.oid and not o.size else None))
+            for o in found
+        ]
+
+    def _contents(self, oids: Sequence[str]) -> dict[str, bytes]:
+        if not oids:
+            return {}
+        output = self.output("cat-file", "--batch", stdin="\n".join(oids).encode() + b"\n")
+        contents, at = {}, 0
+        for oid in oids:
+            end = output.index(b"\n", at)
+            size = int(output[at:end].rsplit(b" ", 1)[1])
+            contents[oid] = output[end + 1 : end + 1 + size]
+            at = end + 1 + size + 1
+        return contents
 
     def show(self, commit: str, path: str) -> bytes | None:
         """The content of a file at a commit; None where there is none."""
@@ -125,21 +205,26 @@ class Git:
             tree = self.run("write-tree", index=index)
         return self.commit_tree(tree, base, message)
 
-    def commit_tree(self, tree: str, parent: str, message: str) -> str:
+    def commit_tree(self, tree: str, parent: str | None, message: str) -> str:
         """A commit with this content; no branch moves."""
         identity = []
         if not self.ok("config", "user.email"):
             identity = ["-c", f"user.name={NAME}", "-c", f"user.email={EMAIL}"]
-        return self.run(*identity, "commit-tree", tree, "-p", parent, "-m", message)
+        parents = ["-p", parent] if parent else []
+        return self.run(*identity, "commit-tree", tree, *parents, "-m", message)
+
+    def tree(self, name: str) -> dict[str, str]:
+        """Mode, kind and object of everything in a tree, such as `COMMIT:path`, by its path."""
+        listed = self.output("ls-tree", "-r", "-z", name).decode(errors="surrogateescape")
+        parts = (line.partition("\t") for line in listed.split("\0") if line)
+        return {path: facts for facts, _, path in parts}
 
     def files(self, commit: str, folder: str) -> dict[str, bytes]:
-        """The files of a folder at a commit, by their path inside it."""
-        listed = self.run("ls-tree", "-r", "-z", "--name-only", commit, f"{folder}/")
-        paths = [path for path in listed.split("\0") if path]
-        return {
-            path.removeprefix(f"{folder}/"): self.output("cat-file", "blob", f"{commit}:{path}")
-            for path in paths
-        }
+        """The files of a folder at a commit, by their path inside it; none without it."""
+        if not self.ok("cat-file", "-e", f"{commit}:{folder}"):
+            return {}
+        listed = self.tree(f"{commit}:{folder}")
+        return {path: self.output("cat-file", "blob", f.split()[2]) for path, f in listed.items()}
 
     def publish(self, commit: str, branch: str) -> None:
         """Let `branch` name `commit`: on origin where there is one, else here."""

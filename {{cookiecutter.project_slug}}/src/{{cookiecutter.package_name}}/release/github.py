@@ -3,14 +3,28 @@ nothing is made a second time."""
 
 import datetime as dt
 import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Literal
 
 from .git import BRANCH
-from .github_api import Client, Json, run_address
+from .github_api import Client, GitHubError, Json, run_address
 
 STATUS = "gate"  # the check that the ruleset requires
 State = Literal["success", "failure", "pending", "error"]
 PEOPLE = ("OWNER", "MEMBER", "COLLABORATOR")
+
+
+@dataclass(frozen=True)
+class Review:
+    """A merged pull request: what it brought to main, and who approved its last state."""
+
+    number: int
+    head: str
+    author: str
+    approved_by: tuple[str, ...]
+    merged_at: dt.datetime
 
 
 class GitHub(Client):
@@ -115,12 +129,23 @@ class GitHub(Client):
         content = {"ref": BRANCH, "inputs": inputs}
         self.request("POST", f"/actions/workflows/{workflow}/dispatches", json=content)
 
-    def approvals(self, commit: str) -> tuple[int, set[str]] | None:
-        """The merged pull request that brought a commit to main; who approved its last state.
+    def clock(self) -> dt.datetime:
+        """GitHub's own time, from the header of an answer."""
+        stamp = self.request("GET", "").headers.get("date", "")
+        try:
+            return parsedate_to_datetime(stamp)
+        except ValueError:
+            raise GitHubError(f"{self.repository.api}: its Date is {stamp!r}") from None
 
-        People of the repository, and not its author. Anybody may approve on a public repository,
-        and a workflow of any branch may, as github-actions.
-        """
+    def blob(self, commit: str, path: str) -> str | None:
+        """The object of a file at a commit, which this clone need not have."""
+        found = self.find(f"/contents/{path}?ref={commit}")
+        return str(found["sha"]) if isinstance(found, dict) else None
+
+    def approvals(
+        self, commit: str, exclude: Collection[str] = (), permitted: bool = True
+    ) -> Review | None:
+        """The merged pull request that brought a commit to main; who approved its last state."""
         for pull in self.pages(f"/commits/{commit}/pulls"):
             if pull["merged_at"] and pull["base"]["ref"] == BRANCH:
                 last: dict[str, str] = {}
@@ -129,8 +154,12 @@ class GitHub(Client):
                     if counts and _is_person_of_ours(review):
                         fresh = review["commit_id"] == pull["head"]["sha"]
                         last[review["user"]["login"]] = review["state"] if fresh else "STALE"
+                author = (pull["user"] or {}).get("login", "")
                 people = {name for name, state in last.items() if state == "APPROVED"}
-                return pull["number"], people - {(pull["user"] or {}).get("login")}
+                people -= {author, *exclude}
+                merged = dt.datetime.fromisoformat(pull["merged_at"])
+                head = pull["head"]["sha"]
+                return Review(pull["number"], head, author, tuple(sorted(people)), merged)
         return None
 
 

@@ -1,19 +1,26 @@
 """`model promote`: propose that an environment runs a model, as a pull request."""
 
-import datetime as dt
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from ..config import Environment, Policy
 from ..errors import RefusedError
 from ..files import sha256
 from ..pipeline import plots, report
 from ..pipeline.train import Candidate
-from .history import history, live
+from .change import Ledgers
+from .confirm import settled
+from .figures import evaluate_stored
+from .pending import refuse_pending
 from .proposal import Opened, Proposal, find_open, publish
 from .record import Provenance, Record, Replaces, folder, short
-from .verify import Change, evaluate_stored, verify
+from .release import proposed
+from .verify import verify
 from .workspace import Workspace
+
+Intent = Literal["promote", "hotfix", "anchor"]
+TITLES = {"promote": "", "hotfix": " (hotfix)", "anchor": " (anchor)"}
 
 
 class RunsAlreadyError(RefusedError):
@@ -26,21 +33,20 @@ def promote(
     *,
     model: str | None = None,
     reason: str | None = None,
-    hotfix: bool = False,
+    intent: Intent = "promote",
     issue: int | None = None,
-    now: dt.datetime,
 ) -> Opened:
     """Evaluate against what the environment runs, verify the outcome, open the pull request.
 
     Without `model`: what `needs` of policy.yaml runs, or else the candidate of this work tree.
-    `reason` is what a person says to overrule a hold, an earlier "no", or (as a `hotfix`) the soak
-    time, the environment before and a freeze.
+    `reason` is what a person says to overrule a hold, an earlier "no", (as a `hotfix`) the soak
+    time, the environment before and a freeze, or (as an `anchor`) a ledger that main does not fit.
 
     Raises:
         RefusedError: A rule of policy.yaml or of promotion does not hold; nothing was changed.
     """
     prepared = prepare(
-        workspace, environment, model=model, reason=reason, hotfix=hotfix, issue=issue, now=now
+        workspace, environment, model=model, reason=reason, intent=intent, issue=issue
     )
     return prepared if isinstance(prepared, Opened) else publish(workspace, prepared)
 
@@ -51,28 +57,31 @@ def prepare(
     *,
     model: str | None = None,
     reason: str | None = None,
-    hotfix: bool = False,
+    intent: Intent = "promote",
     issue: int | None = None,
-    now: dt.datetime,
 ) -> Proposal | Opened:
     """What `promote` would open, or the same one that is open already and still holds."""
-    if hotfix and not reason:
-        raise RefusedError('a hotfix skips the soak time, so it needs a reason: --reason "..."')
+    if intent != "promote" and not reason:
+        what = "skips the soak time" if intent == "hotfix" else "starts the ledger again"
+        raise RefusedError(f'a {intent} {what}, so it needs a reason: --reason "..."')
     git = workspace.git
     base = git.base()
     policy = workspace.policy_at(base)
-    entries = history(git, base, environment)
-    current = live(entries)
-    candidate = _choose(workspace, base, environment, policy, model)
+    ledgers = settled(workspace, base)
+    ledger = ledgers(environment)
+    if intent != "anchor":
+        refuse_pending(workspace, ledger)
+    current = ledger.effective
+    candidate = _choose(workspace, ledgers, environment, policy, model)
     digest = candidate.model
-    if current is not None and current.model == digest:
+    if current is not None and current.model == digest and intent != "anchor":
         raise RunsAlreadyError(f"{environment} runs {short(digest)} already; nothing to promote")
     branch = f"promote/{environment}/{short(digest)}"
-    if digest not in {e.record.model for e in entries if e.record} and not reason:
+    if digest not in {entry.model for entry in ledger.entries} and not reason:
         _refuse_again(workspace, branch, base)
     already = find_open(workspace, environment, branch, base)
     if already is not None:
-        change = Change.proposed(git, environment, already.pull_request.head, base, now)
+        change = proposed(workspace, environment, already.pull_request.head, base)
         if verify(workspace, change).passed:
             return already
 
@@ -92,19 +101,22 @@ def prepare(
         evaluation=sha256(text),
         policy=sha256(git.show(base, "policy.yaml") or b""),
         trust=candidate.trust,
-        replaces=Replaces(model=champion, commit=entries[0].commit if entries else None),
-        intent="hotfix" if hotfix else "promote",
+        replaces=Replaces(
+            model=champion, entry=current.commit if current else None, tip=ledger.tip
+        ),
+        intent=intent,
         reason=reason,
+        requested_by=git.person(),
     )
     files = {"model.yaml": record.write().encode(), "evaluation.json": text}
-    title = f"Promote {short(digest)} to {environment}{' (hotfix)' if hotfix else ''}"
+    title = f"Promote {short(digest)} to {environment}{TITLES[intent]}"
     draft = git.commit_folder(base, folder(environment), files, title)
-    verification = verify(workspace, Change(environment, draft, base, now))
+    verification = verify(workspace, proposed(workspace, environment, draft, base))
     details = report.Promotion(
         environment=environment,
         version=record.version,
         trust=record.trust,
-        replaces=current.version if current else None,
+        replaces=current.released.version if current else None,
         checks=verification.checks,
         merge=workspace.pull_requests.how_to_merge(branch),
         reason=reason,
@@ -130,16 +142,20 @@ def prepare(
 
 
 def _choose(
-    workspace: Workspace, base: str, environment: Environment, policy: Policy, model: str | None
-) -> Provenance:
+    workspace: Workspace, ledgers: Ledgers, environment: Environment, policy: Policy,
+    model: str | None,
+) -> Provenance:  # fmt: skip
     needs = policy.environments[environment].needs
     if model is not None:
         return workspace.store.provenance(workspace.store.complete(model))
     if needs is None:
         return workspace.store.provenance(Candidate.read(workspace.candidate).model)
-    source = live(history(workspace.git, base, needs))
+    source = ledgers(needs).effective
     if source is None:
-        raise RefusedError(f"{needs} runs nothing yet: run `model promote {needs}` first")
+        raise RefusedError(
+            f"{needs} runs nothing yet: run `model promote {needs}`, merge it, and `model deploy"
+            f" {needs}` first"
+        )
     return workspace.store.provenance(source.model)
 
 

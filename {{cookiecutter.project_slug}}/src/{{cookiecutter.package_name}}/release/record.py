@@ -29,10 +29,13 @@ class DataDigests(Strict):
 
 
 class Replaces(Strict):
-    """What the reviewer compared against: the model, and the commit that made it live."""
+    """What the reviewer compared against: the model, and the entry of the ledger that made it run.
+    `tip` is the ledger as it was then: one that does not hold it any more was cut."""
 
     model: Digest | None = None
-    commit: Commit | None = None
+    entry: Commit | None = None
+    tip: Commit | None = None
+    commit: Commit | None = Field(None, description="of main, in records before there was a ledger")
 
 
 class Provenance(Strict):
@@ -50,7 +53,7 @@ class Provenance(Strict):
 class Record(Strict):
     """The record. One key per line, so that git itself conflicts when two candidates race."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     environment: Environment
     model: Digest
     image: Image | None = None
@@ -62,14 +65,17 @@ class Record(Strict):
     policy: Digest
     trust: Literal["attested", "digest"]
     replaces: Replaces
-    intent: Literal["promote", "hotfix"] = Field(
-        "promote", description="a hotfix skips the soak time, and needs a reason"
+    intent: Literal["promote", "hotfix", "anchor"] = Field(
+        "promote",
+        description="a hotfix skips the soak time, an anchor starts the ledger of a rewritten main"
+        " or a lost branch; both need a reason",
     )
     reason: str | None = Field(None, description="why a person overruled a rule or a decision")
+    requested_by: str | None = Field(None, description="who asked for it, and may not approve it")
 
     def write(self) -> str:
         """The file's text."""
-        content = self.model_dump(mode="json")
+        content = self.model_dump(mode="json", exclude={"replaces": {"commit"}})
         return HEADER + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000)
 
     @classmethod

@@ -2,74 +2,129 @@
 
 from ..config import Environment
 from ..errors import InputError, RefusedError
-from .history import Entry, before_current, held, history, live
+from . import main_line
+from .confirm import confirmed, settle
+from .ledger import FILE, Entry, Ledger
 from .proposal import Opened, Proposal, find_open, publish
 from .record import folder, short
 from .workspace import Workspace
 
 
 def rollback(
-    workspace: Workspace, environment: Environment, *, to: str | None = None, reason: str
+    workspace: Workspace,
+    environment: Environment,
+    *,
+    to: str | None = None,
+    reason: str,
+    loads: bool = True,
 ) -> Opened:
     """Open a pull request that restores the folder as it was; freezes and limits do not apply.
 
     Raises:
         RefusedError: There is nothing to go back to, or its artefact is gone.
-        InputError: `to` never ran there.
+        InputError: `to` is no release that this one goes back to.
     """
-    prepared = prepare(workspace, environment, to=to, reason=reason)
+    prepared = prepare(workspace, environment, to=to, reason=reason, loads=loads)
     return prepared if isinstance(prepared, Opened) else publish(workspace, prepared)
 
 
 def prepare(
-    workspace: Workspace, environment: Environment, *, to: str | None = None, reason: str
+    workspace: Workspace,
+    environment: Environment,
+    *,
+    to: str | None = None,
+    reason: str,
+    loads: bool = True,
 ) -> Proposal | Opened:
-    """What `rollback` would open, or the same one that is open already."""
+    """What `rollback` would open, or the same one that is open already. Where it `loads` no model,
+    the ledger is taken as recorded; the release verifies it in any case.
+
+    Where main names something else than what runs (it was refused, failed or removed), that is
+    undone first: main names again what runs.
+    """
     git = workspace.git
     base = git.base()
-    entries = history(git, base, environment)
-    current = live(entries)
-    target = _find(environment, entries, to)
-    if current is None or target is None or target.record is None:
+    recorded = workspace.ledger(environment, base)
+    ledger = settle(workspace, recorded) if loads else recorded
+    current, said = ledger.effective, main_line.named(git, base, environment)
+    if current is None or said is None:
         raise RefusedError(f"{environment} ran nothing before; there is nothing to roll back to")
-    before, after = short(current.model), short(target.record.model)
-    branch = f"rollback/{environment}/{after}-{entries[0].commit[:7]}"
+    astray = said.blob != current.record
+    target = current if astray and to is None else _find(ledger, to)
+    if target is None:
+        raise RefusedError(f"{environment} ran nothing before; there is nothing to roll back to")
+    if loads and not confirmed(workspace, ledger, target):
+        raise RefusedError(
+            f"{environment}: {short(target.model)} was released in {target.commit[:7]}, which does"
+            " not verify any more; name another with --to"
+        )
+    after = short(target.model)
+    branch = f"rollback/{environment}/{after}-{said.commit[:7]}"
     already = find_open(workspace, environment, branch, base)
     if already is not None:
         return already
-    workspace.store.fetch(target.record.model)
-    place = folder(environment)
+    workspace.store.fetch(target.model)
+    files = git.files(target.commit, "")
+    files.pop(FILE)
+    words = _undo(environment, said, current) if target is current else _back(current, target)
     merge = workspace.pull_requests.how_to_merge(branch)
+    place = folder(environment)
     body = f"""\
-**Roll {environment} back: {before} -> {after}.** {reason}
-
-- {after} (version {target.record.version}) ran here since {target.time:%Y-%m-%d %H:%M} UTC, \
-promoted by {target.commit[:7]}: *{target.subject}*.
-- The change restores `{place}/` as it was then, byte for byte; its artefact is in the store.
-- Deployment checks the digest and the golden requests, nothing else: limits, soak time and freezes
-  do not hold up a rollback.
-- {before} is held afterwards: automation does not propose it again, a person may, with a reason.
+{words.replace("REASON", reason)}
+- The change restores `{place}/` byte for byte as it was released; its artefact is in the store.
 
 **Merge** with `{merge}`, then `model deploy {environment}`.
 """
+    title = f"Roll {environment} back to {after}"
+    if target is current:
+        title = f"Let main name what {environment} runs: {after}"
     return Proposal(
         kind="rollback",
         environment=environment,
         branch=branch,
-        title=f"Roll {environment} back to {after}",
+        title=title,
         message=reason,
         body=body,
         base=base,
-        files=git.files(target.commit, place),
+        files=files,
     )
 
 
-def _find(environment: str, entries: tuple[Entry, ...], to: str | None) -> Entry | None:
+def _undo(environment: str, said: main_line.Named, current: Entry) -> str:
+    return f"""\
+**Undo {said.commit[:7]}: {environment} goes on with {short(current.model)}.** REASON
+
+- What that commit names was never released, or failed. {short(current.model)} runs; `main` shall
+  name it again. Nothing is deployed.\
+"""
+
+
+def _back(current: Entry, target: Entry) -> str:
+    before, after, released = short(current.model), short(target.model), target.released
+    since = f"{target.live or target.time:%Y-%m-%d %H:%M}"
+    return f"""\
+**Roll {released.environment} back: {before} -> {after}.** REASON
+
+- {after} (version {released.version}) ran here since {since} UTC; it was released in entry \
+{target.commit[:7]} for {released.main[:7]}.
+- Before it runs, form, artefact, approval and golden requests are checked. Limits, soak time and
+  freezes do not hold up a rollback.
+- {before} is held afterwards: automation does not propose it again, a person may, with a reason.\
+"""
+
+
+def _find(ledger: Ledger, to: str | None) -> Entry | None:
+    earlier = list(ledger.earlier())
     if to is None:
-        return before_current(entries)
+        return earlier[0] if earlier else None
     prefix = to.removeprefix("sha256:")
-    found = [e for digest, e in held(entries).items() if short(digest).startswith(prefix[:12])]
-    if len(found) != 1 or not prefix:
-        known = ", ".join(short(digest) for digest in held(entries)) or "none"
-        raise InputError(f"{to!r} names no earlier model of {environment}; earlier: {known}")
-    return found[0]
+    found = [entry for entry in earlier if prefix and short(entry.model).startswith(prefix[:12])]
+    if found:
+        return found[0]
+    if prefix and any(short(model).startswith(prefix[:12]) for model in ledger.held()):
+        raise InputError(
+            f"{to!r} was rolled back from in {ledger.environment}, and is held: `model promote"
+            f' {ledger.environment} --model {to} --reason "..."` brings it back'
+        )
+    known = ", ".join(dict.fromkeys(short(entry.model) for entry in earlier)) or "none"
+    raise InputError(f"{to!r} names no earlier release of {ledger.environment}; earlier: {known}")

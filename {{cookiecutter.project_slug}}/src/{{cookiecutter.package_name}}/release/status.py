@@ -1,59 +1,85 @@
-"""`model status`: what main says and what runs, side by side."""
+"""`model status`: what was released and what runs, side by side."""
 
 from dataclasses import dataclass
 
 from ..config import ENVIRONMENTS, Environment
+from ..errors import ModelError
 from .driver import DriverName, driver
-from .history import held, history, live, live_since
+from .ledger import Ledger
+from .pending import pending
 from .record import short
 from .workspace import Workspace
+
+SHOWN = 5  # holds
 
 
 @dataclass(frozen=True)
 class Status:
-    """One environment. `advice` is what to do next; empty when main and the world agree."""
+    """One environment. `waiting` is what main asks for and the ledger does not have; `advice` is
+    what to do next, empty when all agree. `held` are the newest holds, of `holds`."""
 
     environment: Environment
-    named: str | None
+    released: str | None
     version: str | None
     since: str | None
     running: str | None
     url: str | None
+    waiting: str | None
     open_promotions: tuple[str, ...]
     held: tuple[str, ...]
+    holds: int
+    skipped: tuple[str, ...]
     advice: str
 
 
 def status(workspace: Workspace, by: DriverName = "process") -> tuple[Status, ...]:
-    """The state of every environment; changes nothing."""
+    """The state of every environment, as recorded; changes nothing. A fault of one is its own."""
     base = workspace.git.base()
     return tuple(_status(workspace, base, environment, by) for environment in ENVIRONMENTS)
 
 
 def _status(workspace: Workspace, base: str, environment: Environment, by: DriverName) -> Status:
-    entries = history(workspace.git, base, environment)
-    record, since = live(entries), live_since(entries)
+    ledger, waiting, fault = Ledger(environment), None, ""
+    try:
+        ledger = workspace.ledger(environment, base)
+        waiting = pending(workspace, ledger)
+    except ModelError as error:
+        fault = str(error)
     running = url = None
     for service in driver(workspace, environment, by).running():
         port = service.public_port()
         if port is not None:
             running, url = service.digest, f"http://127.0.0.1:{port}"
+    entry, since = ledger.effective, ledger.since()
     requests = workspace.pull_requests.list(environment, base)
-    named = record.model if record else None
-    if entries and record is None:
-        advice = f"the record on main is not valid: {entries[0].fault}"
-    elif named != running:
-        advice = f"run `model deploy {environment}`"
-    else:
-        advice = "" if named else f"run `model promote {environment}`"
+    held = [short(model) for model in ledger.held()]
+    released = entry.model if entry else None
     return Status(
         environment=environment,
-        named=named,
-        version=record.version if record else None,
+        released=released,
+        version=entry.released.version if entry else None,
         since=since.isoformat() if since else None,
         running=running,
         url=url,
+        waiting=waiting,
         open_promotions=tuple(p.branch for p in requests),
-        held=tuple(short(digest) for digest in held(entries)),
-        advice=advice,
+        held=tuple(held[:SHOWN]),
+        holds=len(held),
+        skipped=ledger.skipped,
+        advice=_advice(ledger, released, running, waiting, fault),
     )
+
+
+def _advice(
+    ledger: Ledger, released: str | None, running: str | None, waiting: str | None, fault: str
+) -> str:
+    name = ledger.environment
+    if fault:
+        return fault
+    if ledger.adrift:
+        return ledger.adrift
+    if waiting:
+        return f"main asks for more in {waiting[:7]}: run `model deploy {name}`"
+    if released != running:
+        return f"run `model deploy {name}`"
+    return "" if released else f"run `model promote {name}`"

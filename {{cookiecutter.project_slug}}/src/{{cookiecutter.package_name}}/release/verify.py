@@ -1,70 +1,39 @@
-"""`model verify`: is this change of a record what it says it is? Recomputed, never believed.
+"""`model verify`: is this change of a record what it says it is? Recomputed, never taken on trust.
 
-The same checks run before a promotion is opened, on its pull request, and again before deployment.
+The same checks run before a promotion is opened, on its pull request, and before it is released.
 Policy comes from the commit that the change is made on, not from the change.
 """
 
-import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
-from ..config import Environment, Policy
-from ..errors import InputError, ModelError, RefusedError
-from ..files import sha256
-from ..pipeline.evaluate import Scored, evaluate, same_numbers
-from ..pipeline.evaluation import Evaluation
-from ..pipeline.gate import Finding, judge
-from ..pipeline.train import read_holdout
-from . import attestation
-from .git import Git
-from .history import Entry, ended_by, held, history, live, live_since
-from .record import DataDigests, Record, folder, record_path, short
+from ..errors import InputError, ModelError
+from ..pipeline.gate import Finding
+from . import approval, attestation, figures, order
+from .change import Change
+from .github import Review
+from .ledger import Entry
+from .record import Record, folder, record_path, short
 from .workspace import Workspace
 
-
-@dataclass(frozen=True)
-class Change:
-    """A record as `head` has it, on top of `parent`, at the time it was or would be merged.
-
-    `fork` is where an unmerged branch left main, when that is not `parent` itself. `merged`: it is
-    on main already, so who approved it can be asked.
-    """
-
-    environment: Environment
-    head: str
-    parent: str
-    time: dt.datetime
-    fork: str | None = None
-    merged: bool = False
-
-    @classmethod
-    def proposed(
-        cls, git: Git, environment: Environment, head: str, base: str, now: dt.datetime
-    ) -> "Change":
-        """What merging a branch into main would change, were it merged now."""
-        return cls(environment, head, base, now, fork=git.run("merge-base", base, head))
-
-    @classmethod
-    def on_main(cls, git: Git, environment: Environment, entry: Entry) -> "Change":
-        """What a commit on main changed, at the time it did.
-
-        Raises:
-            RefusedError: It is the first commit of all, so nobody can have reviewed it.
-        """
-        if not git.ok("rev-parse", "--verify", "--quiet", f"{entry.commit}^1"):
-            raise RefusedError(f"{environment}: the record came with the first commit, unreviewed")
-        parent = git.run("rev-parse", f"{entry.commit}^1")
-        return cls(environment, entry.commit, parent, entry.time, merged=True)
+MAX_RECORD = 65_536  # bytes
 
 
 @dataclass(frozen=True)
 class Verification:
-    """Every check of the change, and every rule of the policy on the recomputed figures."""
+    """Every check of the change, and every rule of the policy on the recomputed figures.
+
+    `kind`: it brings a new release, goes back to `restores`, or says what runs already.
+    """
 
     checks: tuple[Finding, ...]
     rules: tuple[Finding, ...] = ()
     record: Record | None = None
-    rollback: bool = False
+    kind: Literal["promotion", "rollback", "in step"] = "promotion"
+    restores: Entry | None = None
+    answers: dict[str, float] = field(default_factory=dict)
+    review: Review | None = None
 
     @property
     def passed(self) -> bool:
@@ -75,58 +44,100 @@ class Verification:
         return tuple(f for f in (*self.checks, *self.rules) if not f.passed)
 
 
-def verify(workspace: Workspace, change: Change) -> Verification:
-    """Check a change of one environment's record; a check that cannot be made has failed."""
+@dataclass(frozen=True)
+class Told:
+    """What a job that loaded the model found; to a job that may write, it is data."""
+
+    findings: tuple[Finding, ...]
+    answers: dict[str, float]
+
+
+def verify(workspace: Workspace, change: Change, told: Told | None = None) -> Verification:
+    """Check a change of one environment's record; a check that cannot be made has failed. With
+    `told`, nothing is loaded, and all that needs no model is checked all the same."""
     git, path = workspace.git, record_path(change.environment)
-    content = git.show(change.head, path)
-    if content is None:
-        return Verification((Finding("record", False, f"{path} is missing"),))
+    (file,) = git.objects([f"{change.head}:{path}"], MAX_RECORD)
+    if file.content is None:
+        missing = f"is missing, no file, or larger than {MAX_RECORD} bytes"
+        return Verification((Finding("record", False, f"{path} {missing}"),))
     try:
-        record = Record.read(content, path)
+        record = Record.read(file.content, path)
     except InputError as error:
         return Verification((Finding("record", False, str(error)),))
-    entries = history(git, change.parent, change.environment)
-    checks = [*_form(workspace, change, record)]
-    blob = git.run("rev-parse", f"{change.head}:{path}")
-    if blob in {entry.blob for entry in entries}:
-        checks.append(_artefact(workspace, "model", record.model))
-        return Verification(tuple(checks), record=record, rollback=True)
-    checks += _order(workspace, change, record, entries)
-    rules: tuple[Finding, ...] = ()
+    ledger, checks = change.ledger, [*_form(workspace, change, record)]
+    current = ledger.effective
+    if current is not None and current.record == file.oid:
+        checks += _restored(workspace, change, current)
+        return Verification(tuple(checks), record=record, kind="in step")
+    target = next((e for e in ledger.earlier() if e.record == file.oid), None)
     try:
-        policy = workspace.policy_at(change.parent)
-        checks += _timing(workspace, change, record, policy)
-        checks += _approval(workspace, change, policy)
-        checks += attestation.check(workspace.github, record)
-        figures, rules = _figures(workspace, change, record, policy)
-        checks += figures
+        if target is not None:
+            return _rollback(workspace, change, record, target, checks, told)
+        return _promotion(workspace, change, record, checks, told)
     except ModelError as error:
         checks.append(Finding("figures", False, str(error)))
-    return Verification(tuple(checks), rules, record)
+        return Verification(tuple(checks), record=record)
 
 
-def evaluate_stored(
-    workspace: Workspace, model: str, champion: str | None, data: DataDigests, commit: str,
-    policy: Policy,
-) -> tuple[Evaluation, Scored]:  # fmt: skip
-    """Evaluate a packaged model on its pinned holdout, fetched by digest.
+def _promotion(
+    workspace: Workspace, change: Change, record: Record, checks: list[Finding], told: Told | None
+) -> Verification:
+    git = workspace.git
+    checks += order.ledger(git, change, record)
+    checks += [order.comparison(change, record), order.source(git, change, record)]
+    checks += order.hold(change, record)
+    policy = workspace.policy_at(change.parent)
+    rules = policy.environments[change.environment]
+    if rules.retired:
+        text = f"policy.yaml: {change.environment} is retired: nothing is released there any more"
+        checks.append(Finding("retired", False, text))
+    checks += order.timing(change, record, policy)
+    approved = approval.check(workspace, change, record, policy, rollback=False)
+    checks += approved.findings
+    checks += attestation.check(workspace.github, record)
+    try:
+        if told is None:
+            found = figures.check(workspace, change, record, policy)
+        else:
+            given = (told.findings, told.answers)
+            found = figures.take(workspace, change, record, policy, *given)
+    except ModelError as error:
+        found = figures.Figures((Finding("figures", False, str(error)),))
+    checks += found.findings
+    answers = found.answers or {}
+    checks += order.alike(change, record, answers)
+    return Verification(tuple(checks), found.rules, record, answers=answers, review=approved.review)
 
-    The slices are those of params.yaml at `commit`, the source of the model.
 
-    Raises:
-        RefusedError: An artefact vanished or was changed.
-    """
-    return evaluate(
-        workspace.store.fetch(model),
-        workspace.store.fetch(champion) if champion else None,
-        read_holdout(workspace.store.fetch(data.holdout)),
-        candidate_digest=model,
-        champion_digest=champion,
-        holdout_digest=data.holdout,
-        slices=workspace.params_at(commit).slices,
-        slice_metric=policy.slices.metric if policy.slices else None,
-        min_rows=policy.slices.min_rows if policy.slices else 1,
-    )
+def _rollback(
+    workspace: Workspace, change: Change, record: Record, target: Entry, checks: list[Finding],
+    told: Told | None,
+) -> Verification:  # fmt: skip
+    """Back to a release that was verified and ran: form, artefact and approval are asked for, and
+    nothing that takes time."""
+    checks += order.ledger(workspace.git, change, record)
+    checks += _restored(workspace, change, target)
+    if told is None:
+        checks.append(figures.artefact(workspace, "model", record.model))
+        again = change.confirmed(target)
+        text = f"{short(target.model)} was released in {target.commit[:7]}, which "
+        text += "verifies" if again else "does not verify any more"
+        checks.append(Finding("released", again, text))
+    else:
+        known = {finding.name: finding for finding in told.findings}
+        for name in ("model", "released"):
+            missing = Finding(name, False, "the job that loads the model did not say")
+            checks.append(known.get(name, missing))
+    try:
+        policy = workspace.policy_at(change.parent)
+    except InputError:  # an incident is no time to mend it
+        current = change.ledger.effective or target
+        policy = workspace.policy_at(f"{current.released.main}^1")
+    approved = approval.check(workspace, change, record, policy, rollback=True)
+    return Verification(
+        (*checks, *approved.findings), record=record, kind="rollback", restores=target,
+        answers=dict(target.released.answers), review=approved.review,
+    )  # fmt: skip
 
 
 def _form(workspace: Workspace, change: Change, record: Record) -> Iterator[Finding]:
@@ -140,111 +151,14 @@ def _form(workspace: Workspace, change: Change, record: Record) -> Iterator[Find
     yield Finding("one folder", not strangers, message)
 
 
-def _artefact(workspace: Workspace, name: str, digest: str) -> Finding:
-    try:
-        workspace.store.fetch(digest)
-    except RefusedError as error:
-        return Finding(name, False, str(error))
-    return Finding(name, True, f"{short(digest)} is in the store, byte for byte")
-
-
-def _order(
-    workspace: Workspace, change: Change, record: Record, entries: tuple[Entry, ...]
-) -> Iterator[Finding]:
-    current, now = live(entries), entries[0].commit if entries else None
-    expected = (current.model if current else None, now)
-    compared = (record.replaces.model, record.replaces.commit)
-    seen, moved = (commit[:7] if commit else "nothing" for commit in (compared[1], now))
-    yield Finding(
-        "comparison",
-        expected == compared,
-        f"compared with what {change.environment} runs, {short(expected[0])}"
-        if expected == compared
-        else f"stale: compared with {short(compared[0])} ({seen}), but {change.environment} is at"
-        f" {short(expected[0])} ({moved}); run `model promote {change.environment}` again",
-    )
-    on_main = workspace.git.is_ancestor(record.source.commit, change.parent)
-    built = f"built from {record.source.commit[:7]}, which is {'' if on_main else 'not '}on main"
-    yield Finding("source", on_main, built)
-    end = ended_by(entries, record.model) if record.model in held(entries) else None
-    if end is not None:
-        message = f"held: it ran in {change.environment} until {end.time:%Y-%m-%d} ({end.subject})"
-        advice = f"; overruled: {record.reason}" if record.reason else '; --reason "..." overrules'
-        yield Finding("hold", bool(record.reason), message + advice)
-
-
-def _timing(
-    workspace: Workspace, change: Change, record: Record, policy: Policy
-) -> Iterator[Finding]:
-    rules = policy.environments[change.environment]
-    if record.intent == "hotfix":
-        said = f"soak time and freezes do not hold it up: {record.reason}"
-        yield Finding("hotfix", bool(record.reason), said if record.reason else "gives no reason")
-        return
-    for freeze in rules.freeze:
-        if freeze.first <= change.time.date() <= freeze.last:
-            yield Finding("freeze", False, f"{freeze.first} to {freeze.last}: {freeze.reason}")
-    if rules.needs is None:
-        return
-    before = history(workspace.git, change.parent, rules.needs)
-    current, since = live(before), live_since(before)
-    same = current is not None and current.model == record.model
-    runs = short(current.model) if current else "nothing"
-    message = f"the same bytes as {rules.needs}" if same else f"{rules.needs} runs {runs}"
-    yield Finding(f"{rules.needs} first", same, message)
-    if same and since is not None:
-        hours = (change.time - since).total_seconds() / 3600
-        message = f"{hours:.1f} h in {rules.needs}, needs {rules.soak_hours:g} h"
-        yield Finding("soak", hours >= rules.soak_hours, message)
-
-
-def _approval(workspace: Workspace, change: Change, policy: Policy) -> Iterator[Finding]:
-    """Only where GitHub can tell: it came through a pull request that others approved as it is."""
-    if workspace.github is None or not change.merged:
-        return
-    found = workspace.github.approvals(change.head)
-    if found is None:
-        commit = change.head[:7]
-        yield Finding("approval", False, f"{commit} came to main without a pull request")
-        return
-    (number, people), needed = found, policy.environments[change.environment].approvals
-    names = ", ".join(sorted(people)) or "nobody"
-    message = f"#{number} was approved by {names}, needs {needed}"
-    yield Finding("approval", len(people) >= needed, message)
-
-
-def _figures(
-    workspace: Workspace, change: Change, record: Record, policy: Policy
-) -> tuple[list[Finding], tuple[Finding, ...]]:
-    """Compare evaluation.json with the record, and with the figures recomputed from artefacts."""
-    name = f"{folder(change.environment)}/evaluation.json"
-    claimed = Evaluation.parse(content := workspace.git.show(change.head, name) or b"", name)
-    wrong = [
-        what
-        for what, there, here in (
-            ("its digest", sha256(content), record.evaluation),
-            ("the candidate", claimed.candidate, record.model),
-            ("the champion", claimed.champion, record.replaces.model),
-            ("the holdout", claimed.holdout, record.data.holdout),
-            ("the runtime", claimed.parity.runtime, record.runtime),
-        )
-        if there != here
-    ]
-    message = f"{name} is not about this record: {', '.join(wrong)} differs"
-    checks = [Finding("evaluation", not wrong, message if wrong else f"{name} is about this model")]
-    policy_now = sha256(workspace.git.show(change.parent, "policy.yaml") or b"")
-    same = policy_now == record.policy
-    message = "is the one it was proposed under" if same else "changed since; promote again"
-    checks.append(Finding("policy", same, f"policy.yaml {message}"))
-    checks += [_artefact(workspace, "model", record.model)]
-    checks += [_artefact(workspace, "holdout", record.data.holdout)]
-    if not all(check.passed for check in checks[-2:]):
-        return checks, ()
-    recomputed, _ = evaluate_stored(
-        workspace, record.model, record.replaces.model, record.data, record.source.commit, policy
-    )
-    differences = same_numbers(recomputed, claimed)
-    message = f"recomputed on {recomputed.rows} holdout rows: "
-    message += f"differ: {'; '.join(differences[:3])}" if differences else "equal"
-    checks.append(Finding("numbers", not differences, message))
-    return checks, judge(recomputed, policy)
+def _restored(workspace: Workspace, change: Change, entry: Entry) -> Iterator[Finding]:
+    """Whether the folder is, byte for byte, what the ledger has of an entry."""
+    place = folder(change.environment)
+    ours = workspace.git.tree(f"{change.head}:{place}")
+    theirs = workspace.git.tree(entry.commit)
+    theirs.pop("ledger.json", None)
+    wrong = sorted(name for name in ours.keys() | theirs if ours.get(name) != theirs.get(name))
+    message = f"{place}/ is as it was released in {entry.commit[:7]}"
+    if wrong:
+        message = f"{place}/{wrong[0]!r} is not as it was released in {entry.commit[:7]}"
+    yield Finding("files", not wrong, message)

@@ -1,25 +1,32 @@
 """Where a project's parts are: its repository, store, pull requests and running environments."""
 
+import datetime as dt
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from ..config import Environment, Params, Policy, parse, read
-from ..errors import InputError
+from ..config import Environment, EnvironmentRules, Params, Policy, parse, read
+from ..errors import InputError, ModelError
 from ..pipeline.artifact import check_digest, replace_directory
 from ..pipeline.evaluate import Scored, evaluate
 from ..pipeline.evaluation import Evaluation
 from ..pipeline.train import Candidate, input_key, read_holdout
+from . import ledger_branch
 from .git import BRANCH, Git
 from .github import GitHub
 from .github_api import Repository
 from .github_pull_request import GitHubPullRequests
-from .history import history, live
+from .ledger import Ledger
 from .pull_request import LocalPullRequests, PullRequests
 from .registry import Registry
 from .store import Store
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class Workspace:
     root: Path
     state: Path  # what this machine keeps and git does not: store, pull requests, processes
     registry: str | None = None  # the store of record, where the machine's is a copy only
+    now: Callable[[], dt.datetime] = field(default=_now)  # the clock that verifies
 
     @classmethod
     def find(cls, start: Path) -> "Workspace":
@@ -79,9 +87,39 @@ class Workspace:
             return GitHubPullRequests(self.github, self.git)
         return LocalPullRequests(self.git, self.state / "pull-requests")
 
+    def ledger(self, environment: Environment, main: str) -> Ledger:
+        """What was released to an environment, as recorded; see confirm.py for what verifies."""
+        return ledger_branch.read(
+            self.git,
+            environment,
+            main,
+            self.now(),
+            lambda entry, commit: self.remembers(environment, entry) or self._merged(commit),
+        )
+
+    def memory(self, environment: str, commit: str) -> Path:
+        """Where this machine notes that it verified an entry."""
+        return self.state / "verified" / environment / f"{commit}.json"
+
+    def remembers(self, environment: str, commit: str) -> bool:
+        """Whether this machine verified an entry."""
+        return self.memory(environment, commit).is_file()
+
+    def _merged(self, commit: str) -> bool:
+        """Whether a pull request brought a commit to main, although it is not there any more."""
+        return self.github is not None and self.github.approvals(commit) is not None
+
     def policy_at(self, commit: str) -> Policy:
         """policy.yaml as it stands at a commit: a change cannot bring its own policy along."""
         return parse(self._at(commit, "policy.yaml"), Policy, f"policy.yaml at {commit[:7]}")
+
+    def rules(self, environment: Environment) -> EnvironmentRules | None:
+        """What main, as far as this clone knows it, asks of an environment."""
+        try:
+            main = self.git.resolve(BRANCH)
+            return self.policy_at(main).environments[environment] if main else None
+        except ModelError:
+            return None
 
     def params_at(self, commit: str) -> Params:
         """params.yaml as it stands at a commit."""
@@ -98,7 +136,7 @@ class Workspace:
             raise InputError("the candidate was trained from other inputs: run `model train`")
         champion = None
         if self.git.resolve(BRANCH):
-            champion = live(history(self.git, self.git.base(), against))
+            champion = self.ledger(against, self.git.base()).effective
         check_digest(self.candidate / "holdout", candidate.holdout)
         slices = self.policy.slices
         return evaluate(

@@ -1,0 +1,89 @@
+"""What this machine shall run: the ledger's effective entry, or what it verified before.
+
+A host that restarts while `origin`, the registry or GitHub is away starts what it remembers, from
+its own copy. What is remembered was verified here.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config import Environment
+from ..errors import InputError, ModelError, RefusedError
+from ..files import canonical_json, read_json, write_atomically
+from .confirm import settle
+from .ledger import Entry
+from .record import Record
+from .verify import MAX_RECORD
+from .workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A release to run: its record, the entry that released it, and the commit of main that asked
+    for it. `because` says why it is taken from memory."""
+
+    record: Record
+    entry: str
+    main: str
+    rollback: bool
+    because: str | None = None
+
+
+def wanted(workspace: Workspace, environment: Environment) -> Wanted | None:
+    """What shall run; None where nothing was ever released.
+
+    Raises:
+        ModelError: Nobody can be asked, and nothing is remembered.
+    """
+    try:
+        ledger = settle(workspace, workspace.ledger(environment, workspace.git.base()))
+        entry = ledger.effective
+        if entry is None and not ledger.entries:
+            return None
+        if entry is None:
+            raise RefusedError(f"{environment}: no entry of its ledger verifies")
+        return _of(workspace, environment, entry)
+    except ModelError as error:
+        kept = remembered(workspace, environment, str(error))
+        if kept is None:
+            raise
+        return kept
+
+
+def remembered(workspace: Workspace, environment: Environment, because: str) -> Wanted | None:
+    """What this machine verified and ran last, if anything."""
+    path = _path(workspace, environment)
+    if not path.exists():
+        return None
+    facts = read_json(path)
+    try:
+        record = Record.read(facts["record"].encode(), str(path))
+        return Wanted(record, facts["entry"], facts["main"], facts["rollback"] is True, because)
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(f"{path}: is not what `model deploy` writes; remove it") from None
+
+
+def _of(workspace: Workspace, environment: Environment, entry: Entry) -> Wanted:
+    (file,) = workspace.git.objects([entry.record], MAX_RECORD)
+    if file.content is None:
+        raise RefusedError(f"{environment}: the record of {entry.commit[:7]} is too large")
+    record = Record.read(file.content, f"env/{environment}:model.yaml")
+    told = entry.released
+    return Wanted(record, entry.commit, told.main, told.change == "rollback")
+
+
+def remember(workspace: Workspace, found: Wanted) -> None:
+    """Note what runs here, once it does."""
+    facts = {
+        "record": found.record.write(),
+        "entry": found.entry,
+        "main": found.main,
+        "rollback": found.rollback,
+    }
+    text, path = canonical_json(facts), _path(workspace, found.record.environment)
+    if not path.exists() or path.read_text() != text:
+        write_atomically(path, text)
+
+
+def _path(workspace: Workspace, environment: Environment) -> Path:
+    return workspace.state / "environments" / environment / "release.json"

@@ -1,0 +1,49 @@
+"""What main says: the commits of its first-parent line that changed a record, or what decides.
+
+Read with plumbing only. What main once named is a proposal; what was released stands in the ledger.
+"""
+
+from dataclasses import dataclass
+
+from .git import Git
+from .record import record_path
+
+# What decides whether a model is released. A change of it must itself have been approved.
+PROTECTED = (
+    "policy.yaml", ".github", "CODEOWNERS", "src", ":(exclude,glob)src/*/data.py",
+    ":(exclude,glob)src/*/model.py",
+)  # fmt: skip
+ENGINE = ":(glob)src/*/release/ledger.py"
+
+
+@dataclass(frozen=True)
+class Named:
+    """A record that main names, and the commit that brought it. Removed where `blob` is None."""
+
+    commit: str
+    blob: str | None
+
+
+def named(git: Git, main: str, environment: str) -> Named | None:
+    """What main says now; None where it never said anything."""
+    found = changes(git, main, environment, most=1)
+    return found[0] if found else None
+
+
+def changes(git: Git, main: str, environment: str, most: int = 0) -> tuple[Named, ...]:
+    """Every change of a record, newest first; at most so many, where `most` is not 0."""
+    path = record_path(environment)
+    commits = git.line(main, path, most=most)
+    blobs = git.objects([f"{commit}:{path}" for commit in commits], 0)
+    return tuple(Named(c, b.oid) for c, b in zip(commits, blobs, strict=True))
+
+
+def started(git: Git, head: str, released: str | None) -> str:
+    """From where on what decides must have been approved: the last release, or the commit that
+    brought this engine, which nobody could approve by its rules."""
+    return released or (git.line(head, ENGINE) or git.line(head))[-1]
+
+
+def protected(git: Git, head: str, start: str) -> tuple[str, ...]:
+    """The commits up to `head` and after `start` that changed what decides, oldest first."""
+    return git.line(head, *PROTECTED, after=start)[::-1]

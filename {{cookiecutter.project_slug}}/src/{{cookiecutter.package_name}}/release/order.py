@@ -1,0 +1,141 @@
+"""The rules of promotion that are read off ledgers: order, freshness, holds, soak, freezes."""
+
+from collections.abc import Iterator
+
+from ..config import Policy
+from ..errors import InputError
+from ..pipeline.gate import Finding
+from . import main_line
+from .change import Change
+from .git import Git
+from .ledger import branch
+from .record import Record, record_path, short
+
+
+def ledger(git: Git, change: Change, record: Record) -> Iterator[Finding]:
+    """Whether the ledger is whole: it holds what main has seen of it, or this is the first release.
+
+    A ledger that is missing is never taken for one that was not begun.
+    """
+    found, name = change.ledger, branch(change.environment)
+    if record.intent == "anchor":
+        said = f"anchored again: {record.reason}" if record.reason else "an anchor gives no reason"
+        yield Finding("ledger", bool(record.reason), said)
+        return
+    if found.adrift:
+        text = f"{found.adrift}; `model promote {change.environment} --anchor` begins again from it"
+        yield Finding("ledger", False, text)
+        return
+    before = main_line.changes(git, change.parent, change.environment, most=1)
+    restore = f"restore it with `model ledger restore {change.environment}`"
+    if found.tip is None and before:
+        why = f"{name} is missing, and main named a model before ({before[0].commit[:7]})"
+        yield Finding("ledger", False, f"{why}: {restore}")
+        return
+    tips = [record.replaces.tip, *(_tip(git, change, one.blob) for one in before)]
+    for tip in tips:
+        if tip and (found.tip is None or not git.is_ancestor(tip, found.tip)):
+            text = f"{name} does not hold {tip[:7]}, which it did: it was cut; {restore}"
+            yield Finding("ledger", False, text)
+            return
+    count = len(found.entries)
+    yield Finding("ledger", True, f"{name} is whole: {count} release{'s' if count != 1 else ''}")
+
+
+def comparison(change: Change, record: Record) -> Finding:
+    """Whether the reviewer compared with what runs."""
+    current, where = change.ledger.effective, change.environment
+    expected = (current.model, current.commit) if current else (None, None)
+    said = record.replaces
+    compared = (said.model, said.entry)
+    if record.schema_version == 1 and current:
+        expected = (current.model, current.released.main)
+        compared = (said.model, said.commit)
+    if expected == compared:
+        text = f"compared with what {where} runs, {short(expected[0])}"
+        return Finding("comparison", True, text)
+    seen, now = (commit[:7] if commit else "nothing" for commit in (compared[1], expected[1]))
+    return Finding(
+        "comparison",
+        False,
+        f"stale: compared with {short(compared[0])} ({seen}), but {where} is at"
+        f" {short(expected[0])} ({now}); run `model promote {where}` again",
+    )
+
+
+def source(git: Git, change: Change, record: Record) -> Finding:
+    """Whether the model was built from main."""
+    on_main = git.is_ancestor(record.source.commit, change.parent)
+    built = f"built from {record.source.commit[:7]}, which is {'' if on_main else 'not '}on main"
+    return Finding("source", on_main, built)
+
+
+def hold(change: Change, record: Record) -> Iterator[Finding]:
+    """Whether the model was released here and replaced: only a person brings it back."""
+    entry = change.ledger.held().get(record.model)
+    if entry is None:
+        return
+    end = change.ledger.ended_by(entry)
+    failed = "failed its golden requests" if entry.failed else f"until {end.time:%Y-%m-%d %H:%M}"
+    text = f"held: it ran in {change.environment} {failed}, entry {entry.commit[:7]}"
+    yield Finding("hold", bool(record.reason), text + _overruled(record))
+
+
+def alike(change: Change, record: Record, answers: dict[str, float]) -> Iterator[Finding]:
+    """Whether another held model gives the same answers: the same model under another digest."""
+    for model, entry in change.ledger.held().items():
+        if model != record.model and same_answers(answers, dict(entry.released.answers)):
+            text = f"held: it answers like {short(model)}, which is held here"
+            yield Finding("hold", bool(record.reason), text + _overruled(record))
+            return
+
+
+def same_answers(a: dict[str, float], b: dict[str, float]) -> bool:
+    """Whether two models answer the rows that both were asked alike, to a millionth."""
+    shared = a.keys() & b.keys()
+    return len(shared) >= min(16, len(a), len(b)) > 0 and all(
+        abs(a[row] - b[row]) <= 1e-6 * max(1.0, abs(a[row])) for row in shared
+    )
+
+
+def timing(change: Change, record: Record, policy: Policy) -> Iterator[Finding]:
+    """Freezes, the environment before, and the soak time; a hotfix waits for none of them."""
+    rules = policy.environments[change.environment]
+    if record.intent == "hotfix":
+        said = f"soak time and freezes do not hold it up: {record.reason}"
+        yield Finding("hotfix", bool(record.reason), said if record.reason else "gives no reason")
+        return
+    for freeze in rules.freeze:
+        if freeze.first <= change.time.date() <= freeze.last:
+            yield Finding("freeze", False, f"{freeze.first} to {freeze.last}: {freeze.reason}")
+    if rules.needs is None:
+        return
+    before = change.ledgers(rules.needs)
+    current, since = before.effective, before.since()
+    same = current is not None and current.model == record.model
+    runs = short(current.model) if current else "nothing"
+    message = f"the same bytes as {rules.needs}" if same else f"{rules.needs} runs {runs}"
+    yield Finding(f"{rules.needs} first", same, message)
+    if not same:
+        return
+    if since is None:
+        yield Finding("soak", not rules.soak_hours, f"not yet seen to run in {rules.needs}")
+        return
+    hours = (change.time - since).total_seconds() / 3600
+    unseen = "" if before.observed else ", counted from its release: nobody looks whether it runs"
+    message = f"{hours:.1f} h in {rules.needs}, needs {rules.soak_hours:g} h{unseen}"
+    yield Finding("soak", hours >= rules.soak_hours, message)
+
+
+def _overruled(record: Record) -> str:
+    return f"; overruled: {record.reason}" if record.reason else '; --reason "..." overrules'
+
+
+def _tip(git: Git, change: Change, blob: str | None) -> str | None:
+    """The tip that an earlier record names; one that cannot be read was never released."""
+    content = git.objects([blob], 65_536)[0].content if blob else None
+    try:
+        place = record_path(change.environment)
+        return Record.read(content, place).replaces.tip if content else None
+    except InputError:
+        return None

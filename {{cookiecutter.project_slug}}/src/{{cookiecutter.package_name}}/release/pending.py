@@ -1,0 +1,52 @@
+"""What main asks for and the ledger does not have yet."""
+
+from ..errors import RefusedError
+from . import main_line
+from .ledger import Ledger
+from .record import short
+from .workspace import Workspace
+
+
+class NotReleasedError(RefusedError):
+    """What main names is not released; what ran before still runs."""
+
+
+def pending(workspace: Workspace, ledger: Ledger) -> str | None:
+    """The commit of main that asks for a release; None where main names what runs.
+
+    Raises:
+        NotReleasedError: main names nothing any more, or what failed.
+    """
+    said = main_line.named(workspace.git, ledger.main, ledger.environment)
+    current, name = ledger.effective, ledger.environment
+    if said is None or (current is not None and current.record == said.blob):
+        return None
+    if said.blob is None:
+        if current is None or workspace.policy_at(ledger.main).environments[name].retired:
+            return None
+        raise NotReleasedError(
+            f"{name}: its record was removed from main in {said.commit[:7]}; what ran before still"
+            f" runs. Revert that, or set `retired: true` for {name} in policy.yaml"
+        )
+    entry = ledger.of_main(said.commit)
+    if entry is not None and entry.outcome is not None and entry.failed:
+        raise NotReleasedError(
+            f"{name}: {short(entry.model)} ({said.commit[:7]}) failed its golden requests at"
+            f" {entry.outcome.time:%Y-%m-%d %H:%M} UTC; what ran before still runs. Run `model"
+            f" rollback {name}`, so that main names what runs"
+        )
+    return said.commit
+
+
+def refuse_pending(workspace: Workspace, ledger: Ledger) -> None:
+    """Nothing is proposed on top of what was not released: nobody could compare it with what runs.
+
+    Raises:
+        NotReleasedError: main names something else than what runs.
+    """
+    commit, name = pending(workspace, ledger), ledger.environment
+    if commit is not None:
+        raise NotReleasedError(
+            f"{name}: main names in {commit[:7]} what is not released: run `model deploy {name}`,"
+            f" or undo it with `model rollback {name}`"
+        )

@@ -1,0 +1,202 @@
+"""`model release`: verify what main names, and append it to the ledger; what runs follows that.
+
+On GitHub two jobs do it: one loads the model and may only read; the other writes, loads nothing,
+and checks what it was given against main as if it were forged. A terminal does both in one go.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..config import Environment
+from ..errors import ModelError, RefusedError
+from . import ledger_branch
+from .change import Change, Ledgers, parent_on_main
+from .confirm import confirmed, remember, settled
+from .draft import Draft
+from .github_api import run_address
+from .ledger import SKEW, Check, Entry, Kind, Ledger, Released
+from .ledger_branch import RacedError
+from .pending import NotReleasedError, pending
+from .record import Record, folder, short
+from .verify import Told, Verification, verify
+from .workspace import Workspace
+
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one environment; a fault of one does not hold up the others."""
+
+    environment: Environment
+    action: Literal["in step", "released", "prepared", "refused"]
+    text: str
+    entry: str | None = None
+    error: str | None = None
+
+
+def attempt(workspace: Workspace, environment: Environment, output: Path | None = None) -> Result:
+    """`release`, or only `prepare` into a folder, with any failure as an outcome."""
+    try:
+        if output:
+            draft = prepare(workspace, environment)
+            if draft is None:
+                return Result(environment, "in step", f"{environment}: nothing to release")
+            draft.write(output / f"{environment}.json")
+            text = f"{environment}: {draft.main[:7]} is verified ({len(draft.findings)} checks)"
+            return Result(environment, "prepared", text)
+        entry = release(workspace, environment)
+        if entry is None:
+            return Result(environment, "in step", f"{environment}: nothing to release")
+        text = f"{environment}: {short(entry.model)} is released, entry {entry.commit[:7]}"
+        return Result(environment, "released", text, entry.commit)
+    except Exception as error:  # a full disk too
+        known = isinstance(error, ModelError)
+        text = str(error) if known else f"unexpected {type(error).__name__}: {error}"
+        return Result(environment, "refused", f"failed: {text}", error=text)
+
+
+def release(workspace: Workspace, environment: Environment) -> Entry | None:
+    """Release what main names; None where that was released already, or main names nothing.
+
+    Raises:
+        NotReleasedError: A check failed.
+    """
+    for _ in range(TRIES):
+        draft = prepare(workspace, environment)
+        if draft is None:
+            return None
+        try:
+            return append(workspace, draft)
+        except RacedError as error:
+            raced = error
+    raise raced
+
+
+def prepare(workspace: Workspace, environment: Environment) -> Draft | None:
+    """Verify what main names, with its model; None where there is nothing to release.
+
+    Raises:
+        NotReleasedError: A check failed.
+    """
+    main = workspace.git.base()
+    _refuse_wrong_clock(workspace)
+    ledgers = settled(workspace, main)
+    ledger = ledgers(environment)
+    waiting = pending(workspace, ledger)
+    if waiting is None:
+        return None
+    outcome = verify(workspace, on_main(workspace, environment, waiting, ledgers))
+    _refuse_failed(environment, waiting, outcome)
+    if outcome.kind == "in step":
+        return None
+    every = workspace.ledger(environment, main)
+    left = tuple(e.commit for e in every.entries if ledger.find(e.commit) is None)
+    return Draft(environment, waiting, every.tip, outcome.checks, outcome.answers, left)
+
+
+def append(workspace: Workspace, draft: Draft) -> Entry:
+    """Append what another job, or this one, verified; whatever needs no model is checked again.
+
+    Raises:
+        RacedError: main or the ledger moved since.
+        NotReleasedError: A check failed.
+    """
+    git, environment = workspace.git, draft.environment
+    main = git.base()
+    _refuse_wrong_clock(workspace)
+    ledger = workspace.ledger(environment, main)
+    for entry in ledger.entries:
+        ledger = ledger.without(entry) if entry.commit in draft.left_out else ledger
+
+    def ledgers(name: Environment) -> Ledger:
+        return ledger if name == environment else workspace.ledger(name, main)
+
+    waiting = pending(workspace, ledger)
+    if waiting is None or (waiting, ledger.tip) != (draft.main, draft.tip):
+        raise RacedError(f"{environment}: main or its ledger moved meanwhile; release it again")
+    told = Told(draft.findings, draft.answers)
+    outcome = verify(workspace, on_main(workspace, environment, waiting, ledgers), told)
+    _refuse_failed(environment, waiting, outcome)
+    if outcome.record is None or outcome.kind == "in step":
+        raise RacedError(f"{environment}: there is nothing to release any more")
+    note = _entry(workspace, ledger, waiting, outcome, outcome.record)
+    words = f"{note.change.capitalize()} {short(note.model)} to {environment}"
+    place = f"{waiting}:{folder(environment)}"
+    commit = ledger_branch.append(git, ledger, note, place, f"{words}\n\n{waiting}")
+    remember(workspace, environment, commit)
+    found = workspace.ledger(environment, main).find(commit)
+    if found is None:  # never: it was checked as a reader does
+        raise RefusedError(f"{environment}: {commit[:7]} was appended, and does not count")
+    return found
+
+
+def on_main(
+    workspace: Workspace, environment: Environment, commit: str, ledgers: Ledgers
+) -> Change:
+    """What a commit of main changed, to be released now."""
+    parent = parent_on_main(workspace.git, environment, commit)
+    ledger = ledgers(environment)
+    return Change(
+        environment, commit, parent, workspace.now(), ledgers,
+        lambda entry: confirmed(workspace, ledger, entry), merged=True,
+    )  # fmt: skip
+
+
+def proposed(workspace: Workspace, environment: Environment, head: str, base: str) -> Change:
+    """What merging a branch into main would change, were it merged and released now."""
+    ledgers = settled(workspace, base)
+    return Change(
+        environment, head, base, workspace.now(), ledgers,
+        lambda entry: confirmed(workspace, ledgers(environment), entry),
+        fork=workspace.git.run("merge-base", base, head),
+    )  # fmt: skip
+
+
+def _entry(
+    workspace: Workspace, ledger: Ledger, main: str, outcome: Verification, record: Record
+) -> Released:
+    kind: Kind = "rollback" if outcome.kind == "rollback" else record.intent
+    review, current = outcome.review, ledger.effective
+    checks = (*outcome.checks, *outcome.rules)
+    return Released(
+        environment=ledger.environment,
+        change=kind,
+        main=main,
+        model=record.model,
+        version=record.version,
+        image=record.image,
+        replaces=current.commit if current else None,
+        restores=outcome.restores.commit if outcome.restores else None,
+        time=max([workspace.now(), *ledger.moments()]),
+        requested_by=record.requested_by,
+        approved_by=tuple(sorted(review.approved_by)) if review else (),
+        pull_request=review.number if review else None,
+        head=review.head if review else None,
+        run=run_address(),
+        reason=record.reason,
+        checks=tuple(Check(f.name[:100], f.message[:2000]) for f in checks),
+        answers=outcome.answers,
+    )
+
+
+def _refuse_failed(environment: str, commit: str, outcome: Verification) -> None:
+    if outcome.passed:
+        return
+    lines = "\n".join(f"  {f.name}: {f.message}" for f in outcome.failed)
+    raise NotReleasedError(
+        f"{environment}: {commit[:7]} is refused; what ran before still runs\n{lines}"
+    )
+
+
+def _refuse_wrong_clock(workspace: Workspace) -> None:
+    """Soak times and freezes hang on the clock, so a second one is asked where there is one."""
+    if workspace.github is None:
+        return
+    off = workspace.now() - workspace.github.clock()
+    if abs(off) > SKEW:
+        minutes = off.total_seconds() / 60
+        raise RefusedError(
+            f"this machine's clock is {minutes:+.0f} minutes off GitHub's: set it right"
+        )
