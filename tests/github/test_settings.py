@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ..conftest import BakedProject, run
@@ -60,6 +61,12 @@ class World:
         self, *arguments: str, token: str | None = None, stdin: int = subprocess.DEVNULL
     ) -> tuple[int, str]:
         """Run a verb as somebody, Ann if nobody else; its exit code, and its words on one line."""
+        return self.runs("-m", "my_model", *arguments, token=token, stdin=stdin)
+
+    def runs(
+        self, *arguments: str, token: str | None = None, stdin: int = subprocess.DEVNULL
+    ) -> tuple[int, str]:
+        """The same for any arguments of Python."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("GITHUB_", "GH_"))}
         told = {
             "GITHUB_SERVER_URL": self.github.url,
@@ -69,7 +76,7 @@ class World:
             "GIT_CONFIG_GLOBAL": os.devnull,
         }
         done = subprocess.run(
-            [str(self.python), "-m", "my_model", *arguments],
+            [str(self.python), *arguments],
             cwd=self.root,
             env=kept | told,
             stdin=stdin,
@@ -303,3 +310,45 @@ def test_when_github_is_down_one_line_says_so(world: World) -> None:
     assert printed.count("FAILED repository: cannot be asked: GitHub: GET") == 1
     assert world.model("setup-github", "--yes")[0] == 2
     assert world.writes() == []
+
+
+APPROVALS = """
+import sys
+from my_model.release.git import Git
+from my_model.release.github import GitHub
+from my_model.release.github_api import Repository
+from pathlib import Path
+
+print(GitHub(Repository.of(Git(Path()))).approvals(sys.argv[1]))
+"""
+
+
+def test_a_job_counts_the_approval_of_somebody_whose_membership_is_private(world: World) -> None:
+    world.push()
+    world.model("setup-github", "--yes")
+    world.github.private_members.add("ann")
+    repository, github = world.repository, world.github
+    github.commit(repository, {"params.yaml": "seed: 1\n"}, branch="topic", by=github.user("ben"))
+    say = {"ann": world.ann, "ben": github.user("ben"), "eve": github.user("eve", role="read")}
+
+    def ask(who: str, method: str, path: str, **content: str) -> httpx.Response:
+        address, headers = (
+            f"{github.api_url}/repos/{world.name}",
+            {"Authorization": f"Bearer {say[who]}"},
+        )
+        return httpx.request(method, f"{address}{path}", json=content, headers=headers)
+
+    opened = ask("ben", "POST", "/pulls", title="Change", head="topic", base="main")
+    assert opened.status_code == 201
+    head = opened.json()["head"]["sha"]
+    ask("ben", "POST", f"/statuses/{head}", state="success", context="gate")
+    for who in ("eve", "ann"):
+        assert ask(who, "POST", "/pulls/1/reviews", event="APPROVE").status_code == 200
+    merged = ask("ann", "PUT", "/pulls/1/merge", merge_method="squash")
+    assert merged.status_code == 200, merged.text
+
+    job = github.job_token(repository, {"pull-requests": "read"}, "deploy")
+    code, printed = world.runs("-c", APPROVALS, merged.json()["sha"], token=job)
+    assert (code, "ann" in printed, "eve" in printed) == (0, True, False), printed
+    code, printed = world.runs("-c", APPROVALS, head, token=job)
+    assert (code, printed) == (0, "None"), "a commit of the branch is not what came to main"
