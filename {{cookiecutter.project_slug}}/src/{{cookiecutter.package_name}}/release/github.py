@@ -3,6 +3,8 @@ nothing is made a second time."""
 
 import datetime as dt
 import os
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Literal
 
 from .git import BRANCH
@@ -10,7 +12,19 @@ from .github_api import Client, Json, run_address
 
 STATUS = "gate"  # the check that the ruleset requires
 State = Literal["success", "failure", "pending", "error"]
-PEOPLE = ("OWNER", "MEMBER", "COLLABORATOR")
+OPINIONS = ("APPROVED", "CHANGES_REQUESTED", "DISMISSED")
+WRITERS = ("admin", "write")  # the role maintain has the permission write
+
+
+@dataclass(frozen=True)
+class Review:
+    """How a pull request came to main: the commit that people saw last, and who approved that."""
+
+    number: int
+    head: str
+    author: str
+    approved_by: tuple[str, ...]
+    merged_at: dt.datetime
 
 
 class GitHub(Client):
@@ -115,25 +129,42 @@ class GitHub(Client):
         content = {"ref": BRANCH, "inputs": inputs}
         self.request("POST", f"/actions/workflows/{workflow}/dispatches", json=content)
 
-    def approvals(self, commit: str) -> tuple[int, set[str]] | None:
-        """The merged pull request that brought a commit to main; who approved its last state.
+    def approvals(self, commit: str, exclude: Collection[str] = ()) -> Review | None:
+        """The merged pull request that brought a commit to main, and who approved its last state.
 
-        People of the repository, and not its author. Anybody may approve on a public repository,
-        and a workflow of any branch may, as github-actions.
+        People who may write, and neither its author nor one of `exclude`, such as who asked for it.
+        Anybody may approve on a public repository, and a workflow of any branch may, as
+        github-actions. None where no merge of a pull request made the commit.
         """
         for pull in self.pages(f"/commits/{commit}/pulls"):
-            if pull["merged_at"] and pull["base"]["ref"] == BRANCH:
-                last: dict[str, str] = {}
-                for review in self.pages(f"/pulls/{pull['number']}/reviews"):
-                    counts = review["state"] in {"APPROVED", "CHANGES_REQUESTED", "DISMISSED"}
-                    if counts and _is_person_of_ours(review):
-                        fresh = review["commit_id"] == pull["head"]["sha"]
-                        last[review["user"]["login"]] = review["state"] if fresh else "STALE"
-                people = {name for name, state in last.items() if state == "APPROVED"}
-                return pull["number"], people - {(pull["user"] or {}).get("login")}
+            if not pull["merged_at"] or pull["base"]["ref"] != BRANCH:
+                continue
+            if not self._was_merged_as(commit, pull):
+                continue
+            number, head = int(pull["number"]), pull["head"]["sha"]
+            author = (pull["user"] or {}).get("login", "")  # nobody: the account was deleted
+            nobodies = {login.lower() for login in (author, *exclude)}
+            last: dict[str, str] = {}
+            for review in self.pages(f"/pulls/{number}/reviews"):
+                user = review["user"] or {}
+                if user.get("type") == "User" and review["state"] in OPINIONS:
+                    fresh = review["commit_id"] == head
+                    last[user["login"]] = review["state"] if fresh else "STALE"
+            people = sorted(name for name, state in last.items() if state == "APPROVED")
+            merged = dt.datetime.fromisoformat(pull["merged_at"])
+            approved = (n for n in people if n.lower() not in nobodies and self._may_write(n))
+            return Review(number, head, author, tuple(approved), merged)
         return None
 
+    def _was_merged_as(self, commit: str, pull: Json) -> bool:
+        """Whether the merge made this commit. GitHub lists the branch's own commits too, which
+        somebody may have pushed later, and which hold what nobody approved."""
+        if pull["merge_commit_sha"] == commit:
+            return True
+        own = self.pages(f"/pulls/{pull['number']}/commits")  # a rebase makes others of them
+        return all(listed["sha"] != commit for listed in own)
 
-def _is_person_of_ours(review: Json) -> bool:
-    user = review["user"] or {}  # nobody, where the account was deleted
-    return user.get("type") == "User" and review.get("author_association") in PEOPLE
+    def _may_write(self, login: str) -> bool:
+        """Asked, since a job's token does not see a membership that is private."""
+        found = self.find(f"/collaborators/{login}/permission")
+        return found is not None and found["permission"] in WRITERS

@@ -207,9 +207,9 @@ def _approval(workspace: Workspace, change: Change, policy: Policy) -> Iterator[
         commit = change.head[:7]
         yield Finding("approval", False, f"{commit} came to main without a pull request")
         return
-    (number, people), needed = found, policy.environments[change.environment].approvals
-    names = ", ".join(sorted(people)) or "nobody"
-    message = f"#{number} was approved by {names}, needs {needed}"
+    people, needed = found.approved_by, policy.environments[change.environment].approvals
+    names = ", ".join(people) or "nobody"
+    message = f"#{found.number} was approved by {names}, needs {needed}"
     yield Finding("approval", len(people) >= needed, message)
 
 
