@@ -157,6 +157,28 @@ def test_production_and_policy_have_their_own_owners(baked: dict[str, BakedProje
     assert next(iter(owners)) == "*"  # the last match wins on GitHub
 
 
+def test_who_approves_models_approves_what_verifies_and_releases_them(
+    baked: dict[str, BakedProject],
+) -> None:
+    project, package = baked["regression"], OTHER_ANSWERS["package_name"]
+    lines = [line.split() for line in project.read("CODEOWNERS").splitlines() if "@" in line[1:]]
+    rules = [line for line in lines if line[0] != "#"]
+
+    def owner(path: str) -> str:
+        fitting = [
+            who for pattern, who in rules if pattern == "*" or f"/{path}".startswith(pattern)
+        ]
+        return fitting[-1].rpartition("-")[2]
+
+    theirs = {name for name in project.files() if owner(name) == "developers"}
+    assert {name for name in theirs if name.startswith("src/")} == {
+        f"src/{package}/{name}.py" for name in ("data", "features", "model")
+    }
+    assert not {name for name in theirs if name.startswith((".github/", "deploy/production/"))}
+    assert not {"policy.yaml", "CODEOWNERS"} & theirs
+    assert {"params.yaml", "README.md"} <= theirs
+
+
 @pytest.mark.parametrize(
     ("package_name", "python_version"),
     [("a", "3.11"), ("tidewater", "3.12"), ("tidewater", "3.14"), ("z" * 40, "3.13")],

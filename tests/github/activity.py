@@ -27,6 +27,7 @@ def refs_changed(repository: Repository, before: Mapping[str, str], by: Token) -
             continue
         _tell_of_push(repository, ref, old, new, by)
         if ref.startswith("refs/heads/"):
+            repository.pushers[ref.removeprefix("refs/heads/")] = by.login
             for home in repository.github.repositories.values():
                 if home is repository or home is repository.parent:
                     _follow(home, repository, ref.removeprefix("refs/heads/"), new, by)
@@ -102,7 +103,7 @@ def _follow(home: Repository, moved: Repository, branch: str, new: str | None, b
         if not new and (is_head or is_base):
             close(home, pull, by)
         elif is_head and new and new != pull.head_sha:
-            before, pull.head_sha = pull.head_sha, new
+            before, pull.head_sha, pull.pushed_by = pull.head_sha, new, by.login
             rules.dismiss_stale_reviews(home, pull)
             refresh(home, pull)
             tell(home, pull, "synchronize", by, {"before": before, "after": new})

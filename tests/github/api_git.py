@@ -117,7 +117,15 @@ def _change(call: Request, ref: str, old: str | None, new: str | None) -> None:
     if found:
         lines = "\n".join(found)
         raise Refusal(422, f"Repository rule violations found\n\n{lines}")
+    if not old and _is_blocked(call, ref):
+        raise Refusal(422, "Reference update failed")
     activity.update_refs(call.repository, {ref: new}, call.caller)
+
+
+def _is_blocked(call: Request, ref: str) -> bool:
+    """Refs cannot nest: neither below another one, nor where others are below it."""
+    return any(f"{ref}/".startswith(f"{other}/") or other.startswith(f"{ref}/")
+               for other in call.repository.refs())  # fmt: skip
 
 
 @route("GET commits/{sha}/pulls", "pull-requests: read")
@@ -126,8 +134,8 @@ def list_pulls_of_commit(call: Request) -> Answer:
     found = [
         pull
         for pull in call.repository.pulls()
-        if sha in pull.introduced
-        or (not pull.merged and sha in call.repository.between(pull.base_sha, pull.head_sha))
+        if sha in pull.introduced  # by its merge; its own commits stay its own, merged or not
+        or sha in call.repository.between(pull.base_sha, pull.head_sha)
     ]
     return 200, [views.pull(call.repository, pull) for pull in found]
 

@@ -81,6 +81,7 @@ def create_pull(call: Request) -> Answer:
         head_sha=head_sha,
         head_repository=where,
         draft=call.body.get("draft", False),
+        pushed_by=where.pushers.get(branch, ""),
     )
     home.issues[number] = pull
     activity.refresh(home, pull)
@@ -251,6 +252,9 @@ def _review(call: Request, pull: Pull, review: Json) -> Json:
     user = views.user(call.github, review["user"])
     page = f"{call.repository.page}/pull/{pull.number}"
     ours = call.github.collaborator(review["user"], call.repository)
+    # Only people see a membership that is private.
+    seen = call.token is not None and call.token.kind == "user"
+    ours = ours if seen or review["user"] not in call.github.private_members else None
     return review | {
         "user": user,
         "author_association": "COLLABORATOR" if ours else "NONE",

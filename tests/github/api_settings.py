@@ -1,8 +1,8 @@
-"""How a repository is set up: rulesets, environments, variables, Actions, teams, CODEOWNERS."""
+"""How a repository is set up: rulesets, variables, Actions, teams, CODEOWNERS."""
 
 import re
 
-from . import rules
+from . import rules, ruleset_forms
 from .records import Json, Refusal, missing
 from .routing import Answer, Request, route
 
@@ -27,7 +27,10 @@ def _found_ruleset(call: Request) -> Json:
 def _checked_ruleset(call: Request, number: int | None) -> None:
     if call.body.get("enforcement") == "evaluate" and call.github.plan != "enterprise":
         raise Refusal(422, "Validation Failed", [{"message": "evaluate needs GitHub Enterprise"}])
-    rules.check_rules(call.body.get("rules", []))
+    ruleset_forms.check_rules(call.body.get("rules", []))
+    ruleset_forms.check_bypass(call.body.get("bypass_actors", []))
+    names = call.body.get("conditions", {}).get("ref_name", {})
+    ruleset_forms.check_patterns([*names.get("include", []), *names.get("exclude", [])])
     for other in call.repository.rulesets.values():
         if other["name"] == call.body.get("name") and other["id"] != number:
             raise Refusal(422, "Validation Failed", [{"message": "Name must be unique"}])
@@ -43,7 +46,11 @@ def list_rulesets(call: Request) -> Answer:
 
 @route("GET rulesets/{id}", "metadata: read")
 def get_ruleset(call: Request) -> Answer:
-    return 200, _found_ruleset(call)
+    """Who may bypass it is shown to those who may change it."""
+    found, where = _found_ruleset(call), call.repository.full_name
+    if call.token and call.token.may(where, "administration", "write"):
+        return 200, found
+    return 200, {key: value for key, value in found.items() if key != "bypass_actors"}
 
 
 @route(
@@ -87,49 +94,7 @@ def list_rules_of_branch(call: Request) -> Answer:
     return 200, rules.rules_for(call.repository, ref, None)
 
 
-# Environments and variables.
-
-
-@route("GET environments", "actions: read")
-def list_environments(call: Request) -> Answer:
-    found = [_environment(call, name) for name in call.repository.environments]
-    return 200, {"total_count": len(found), "environments": found}
-
-
-def _environment(call: Request, name: str) -> Json:
-    if name not in call.repository.environments:
-        raise missing()
-    kept = call.repository.environments[name]
-    protection = []
-    if kept.get("wait_timer"):
-        protection.append({"type": "wait_timer", "wait_timer": kept["wait_timer"]})
-    if kept.get("reviewers"):
-        protection.append({"type": "required_reviewers", "reviewers": kept["reviewers"]})
-    return {
-        "name": name,
-        "html_url": f"{call.repository.page}/deployments/{name}",
-        "protection_rules": protection,
-        "deployment_branch_policy": kept.get("deployment_branch_policy"),
-    }
-
-
-@route("GET environments/{name}", "actions: read")
-def get_environment(call: Request) -> Answer:
-    return 200, _environment(call, call.path["name"])
-
-
-@route(
-    "PUT environments/{name}",
-    "administration: write",
-    "wait_timer:int prevent_self_review:bool reviewers:objects deployment_branch_policy:object",
-)
-def put_environment(call: Request) -> Answer:
-    limited = call.repository.private and call.github.plan != "enterprise"
-    if limited and (call.body.get("reviewers") or call.body.get("wait_timer")):
-        raise Refusal(422, "Failed to create the environment protection rule: upgrade your plan.")
-    name = call.path["name"]
-    call.repository.environments[name] = call.body | {"name": name}
-    return 200, _environment(call, name)
+# Variables.
 
 
 @route("GET actions/variables", "variables: read", public=False)

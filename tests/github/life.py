@@ -46,6 +46,7 @@ class Life:
         }
         self.repository: Repository = github.create_repository(NAME)
         self.ann, self.ben = github.user("ann", "admin"), github.user("ben", "write")
+        github.private_members.add("ann")
         self.actions = Actions(
             github,
             self.repository,

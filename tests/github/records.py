@@ -110,6 +110,7 @@ class Pull(Issue):
     merge_commit_sha: str | None = None
     introduced: set[str] = field(default_factory=set)  # commits that its merge brought to the base
     reviews: list[Json] = field(default_factory=list)
+    pushed_by: str = ""  # who last pushed to its head
     reviewers: list[str] = field(default_factory=list)
     teams: list[str] = field(default_factory=list)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .records import Issue, Json, Pull, Refusal, missing
+from .tokens import Token
 
 if TYPE_CHECKING:
     from .standin import GitHub
@@ -56,6 +57,8 @@ class Repository:
     environments: dict[str, Json] = field(default_factory=dict)
     variables: dict[str, Json] = field(default_factory=dict)
     rulesets: dict[int, Json] = field(default_factory=dict)
+    keys: dict[int, Json] = field(default_factory=dict)  # deploy keys
+    pushers: dict[str, str] = field(default_factory=dict)  # who last pushed to each branch
     attestations: dict[str, list[Json]] = field(default_factory=dict)
     # GitHub's defaults for a new repository.
     workflow_permissions: Json = field(
@@ -95,6 +98,27 @@ class Repository:
         if not isinstance(issue, Pull):
             raise missing()
         return issue
+
+    def add_key(self, title: str, key: str, read_only: bool, by: str) -> str:
+        """Add a deploy key; what a push with it sends."""
+        number, value = self.github.new_id(), key.split()[1]
+        level = "read" if read_only else "write"
+        permissions = {"contents": level}
+        token = Token(value, by, "key", "none", self.full_name, f"key {title}", permissions)
+        self.github.tokens[value] = token
+        self.keys[number] = {
+            "id": number,
+            "title": title,
+            "key": " ".join(key.split()[:2]),
+            "read_only": read_only,
+            "verified": True,
+            "enabled": True,
+            "added_by": by,
+            "created_at": self.github.now(),
+            "last_used": None,
+            "url": f"{self.api}/keys/{number}",
+        }
+        return value
 
     # git.
 

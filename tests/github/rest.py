@@ -56,6 +56,8 @@ def _let_in(call: Request, http: HttpRequest, path: str, content: bytes) -> Answ
     if version not in VERSIONS:
         raise Refusal(400, f"{version} is not a supported version of the API.")
     call.token = call.github.authenticate(http.headers.get("authorization"))
+    if call.token and call.token.kind == "key":
+        raise Refusal(401, "Bad credentials")  # a deploy key is for git
     found = find(call.method, path)
     if not found:
         call.github.unknown.append(f"{call.method} {path}")

@@ -2,53 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
 
-from .records import Json, Pull, Refusal
+from .records import Json, Pull
 from .repository import Repository
 from .tokens import Token
 
 ADMIN_ROLE = 5  # the number of the role in a ruleset's bypass_actors
 PASSED = ("success", "neutral", "skipped")
-# What a rule must say, as the API demands it; an empty tuple: the rule has no parameters.
-PARAMETERS: dict[str, tuple[str, ...]] = {
-    "creation": (),
-    "update": (),
-    "deletion": (),
-    "non_fast_forward": (),
-    "required_linear_history": (),
-    "required_status_checks": (
-        "required_status_checks",
-        "strict_required_status_checks_policy",
-    ),
-    "pull_request": (
-        "dismiss_stale_reviews_on_push",
-        "require_code_owner_review",
-        "require_last_push_approval",
-        "required_approving_review_count",
-        "required_review_thread_resolution",
-    ),
-}
-
-
-def check_rules(rules: Iterable[Json]) -> None:
-    """Refuse rules that GitHub would refuse."""
-    for rule in rules:
-        kind = rule.get("type")
-        if kind not in PARAMETERS:
-            raise Refusal(422, "Validation Failed", [_fault(f"Invalid rule '{kind}'")])
-        parameters = rule.get("parameters", {})
-        for name in PARAMETERS[kind]:
-            if name not in parameters:
-                raise Refusal(422, "Validation Failed", [_fault(f"{kind}: {name} is missing")])
-        for check in parameters.get("required_status_checks", []):
-            if not isinstance(check, dict) or not check.get("context"):
-                raise Refusal(422, "Validation Failed", [_fault("a check has no context")])
-
-
-def _fault(message: str) -> Json:
-    return {"resource": "RepositoryRuleset", "field": "rules", "message": message}
 
 
 def enforced(repository: Repository) -> bool:
@@ -82,13 +44,24 @@ def _fits(repository: Repository, ref: str, patterns: Iterable[str]) -> bool:
     return any(
         pattern == "~ALL"
         or (pattern == "~DEFAULT_BRANCH" and ref == default)
-        or fnmatchcase(ref, pattern)
+        or re.fullmatch(_expression(pattern), ref) is not None
         for pattern in patterns
     )
 
 
+WILD = {"**/": "(?:[^/]+/)*", "*": "[^/]*", "**": "[^/]*", "?": "[^/]"}
+
+
+def _expression(pattern: str) -> str:
+    """As Ruby's File.fnmatch with FNM_PATHNAME reads it: `*` ends at a slash."""
+    parts = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
+    return "".join(WILD.get(part, re.escape(part)) for part in parts)
+
+
 def _bypasses(ruleset: Json, repository: Repository, by: Token, merging: bool) -> bool:
-    """Only an administrator may, and only where the ruleset says so."""
+    """Only an administrator or a deploy key may, and only where the ruleset says so."""
+    if by.kind == "key":  # whichever key it is
+        return any(actor.get("actor_type") == "DeployKey" for actor in ruleset["bypass_actors"])
     if by.kind != "user" or by.role_in(repository.full_name) != "admin":
         return False
     return any(
@@ -204,6 +177,11 @@ def _missing_reviews(repository: Repository, pull: Pull, parameters: Json) -> li
     needed = parameters["required_approving_review_count"]
     if list(counted.values()).count("APPROVED") < needed:
         found.append(f"At least {needed} approving review is required by reviewers with access.")
+    if parameters["require_last_push_approval"]:
+        fresh = {review["user"] for review in pull.reviews if review["commit_id"] == pull.head_sha}
+        others = [name for name in counted.keys() & fresh if name != pull.pushed_by]
+        if "APPROVED" not in [counted[name] for name in others]:
+            found.append("New changes require approval from someone other than the last pusher.")
     return found
 
 
@@ -249,7 +227,7 @@ def workflow_changes(
 
 def refuse_workflow_changes(path: str | None, by: Token) -> str | None:
     """GitHub's words, when the token may not change workflows."""
-    if not path or by.kind == "user" or by.permissions.get("workflows") == "write":
+    if not path or by.kind in ("user", "key") or by.permissions.get("workflows") == "write":
         return None
     return (
         f"refusing to allow a GitHub App to create or update workflow `{path}` "

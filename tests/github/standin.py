@@ -38,7 +38,7 @@ from . import activity, rest, smart_http, views
 from .records import Call, Event, Fault, Json, Refusal, WorkflowRun
 from .registry import Registry
 from .repository import Repository
-from .tokens import Token, checked_permissions
+from .tokens import ROLES, WRITERS, Token, checked_permissions
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 ACTIONS_BOT = "github-actions[bot]"
@@ -60,6 +60,7 @@ class GitHub:
         self.root = root
         self.plan = plan  # free, team or enterprise: private repositories get more with each
         self.teams: set[str] = set()  # "acme/reviewers"
+        self.private_members: set[str] = set()  # whose membership a job's token does not see
         self.repositories: dict[str, Repository] = {}
         self.tokens: dict[str, Token] = {}
         self.events: list[Event] = []
@@ -155,6 +156,12 @@ class GitHub:
         name = repository.full_name
         return self._token(Token(value, ACTIONS_BOT, "job", "none", name, job, held))
 
+    def deploy_key(self, repository: Repository, title: str, read_only: bool = False) -> str:
+        """A key of the repository, added by an administrator; there is no SSH here, so a push
+        sends the public key as its password."""
+        key = f"ssh-ed25519 {secrets.token_hex(34)}"
+        return repository.add_key(title, key, read_only, SOMEBODY.login)
+
     def _token(self, token: Token) -> str:
         self.tokens[token.value] = token
         return token.value
@@ -234,9 +241,15 @@ class GitHub:
     def collaborator(self, login: str, repository: Repository) -> Token | None:
         """A person who may write."""
         for token in [*self.tokens.values(), SOMEBODY]:
-            if token.login == login and token.role_in(repository.full_name) in ("write", "admin"):
+            if token.login == login and token.role_in(repository.full_name) in WRITERS:
                 return token
         return None
+
+    def role(self, login: str, repository: Repository) -> str:
+        """What a person may; everybody reads what is public."""
+        people = [token for token in [*self.tokens.values(), SOMEBODY] if token.kind == "user"]
+        found = [t.role_in(repository.full_name) for t in people if t.login == login]
+        return max([*found, "none" if repository.private else "read"], key=ROLES.index)
 
     def emit(
         self,

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ..conftest import BakedProject, run
@@ -60,6 +61,12 @@ class World:
         self, *arguments: str, token: str | None = None, stdin: int = subprocess.DEVNULL
     ) -> tuple[int, str]:
         """Run a verb as somebody, Ann if nobody else; its exit code, and its words on one line."""
+        return self.runs("-m", "my_model", *arguments, token=token, stdin=stdin)
+
+    def runs(
+        self, *arguments: str, token: str | None = None, stdin: int = subprocess.DEVNULL
+    ) -> tuple[int, str]:
+        """The same for any arguments of Python."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("GITHUB_", "GH_"))}
         told = {
             "GITHUB_SERVER_URL": self.github.url,
@@ -69,7 +76,7 @@ class World:
             "GIT_CONFIG_GLOBAL": os.devnull,
         }
         done = subprocess.run(
-            [str(self.python), "-m", "my_model", *arguments],
+            [str(self.python), *arguments],
             cwd=self.root,
             env=kept | told,
             stdin=stdin,
@@ -129,15 +136,18 @@ def test_from_an_empty_repository_to_one_where_nothing_fails(world: World) -> No
     assert world.repository.rulesets == {}
 
     world.push()
-    assert failed(world.states()) == {"ruleset", "code owners", "approvers", "registry"}
+    expected = {"ruleset", "ledger", "code owners", "approvers", "registry"}
+    assert failed(world.states()) == expected
     code, printed = world.model("setup-github", "--yes")
-    assert (code, "1 of 1 steps done" in printed) == (0, True)
+    assert (code, "2 of 2 steps done" in printed) == (0, True)
     complete(world)
 
     assert failed(world.states()) == set()
-    (rules,) = world.repository.rulesets.values()
-    wanted = json.loads((world.root / ".github" / "rulesets" / "main.json").read_text())
-    assert {name: rules[name] for name in wanted} == wanted
+    assert [rules["name"] for rules in world.repository.rulesets.values()] == ["main", "env"]
+    for rules in world.repository.rulesets.values():
+        file = world.root / ".github" / "rulesets" / f"{rules['name']}.json"
+        wanted = json.loads(file.read_text())
+        assert {name: rules[name] for name in wanted} == wanted
     assert set(world.repository.labels) == LABELS
     assert set(world.repository.environments) == {"staging", "production"}
     assert world.repository.variables["TRUST"]["value"] == "digest"
@@ -156,7 +166,7 @@ def test_a_second_run_changes_nothing_and_the_doctor_never_does(world: World) ->
     assert printed.endswith("nothing was changed; --yes does it")
     assert world.model("setup-github", "--yes")[0] == 0
     before = world.writes()
-    assert len(before) == 12
+    assert len(before) == 13
 
     code, printed = world.model("setup-github", "--yes")
 
@@ -164,7 +174,7 @@ def test_a_second_run_changes_nothing_and_the_doctor_never_does(world: World) ->
     assert world.writes() == before
 
 
-@pytest.mark.parametrize(("answer", "changes"), [("y\n", 12), ("n\n", 0)])
+@pytest.mark.parametrize(("answer", "changes"), [("y\n", 13), ("n\n", 0)])
 def test_on_a_terminal_a_person_is_asked(world: World, answer: str, changes: int) -> None:
     world.push()
     person, terminal = pty.openpty()
@@ -193,18 +203,19 @@ def test_what_fails_in_the_middle_is_named_and_a_second_run_finishes(
 
     assert code == 1
     assert f"FAILED ruleset main: GitHub: POST /rulesets: {status}" in printed
-    assert "11 of 12 steps done" in printed
+    assert "12 of 13 steps done" in printed
     assert set(world.repository.labels) == LABELS
     code, printed = world.model("setup-github", "--yes")
     assert (code, ("nothing to do" if after else "1 of 1 steps done") in printed) == (0, True)
-    assert len(world.repository.rulesets) == 1
+    assert len(world.repository.rulesets) == 2
 
 
 def test_what_people_changed_is_named_by_its_key_and_put_back(world: World) -> None:
     world.push()
     world.model("setup-github", "--yes")
     complete(world)
-    (rules,) = world.repository.rulesets.values()
+    rules, ledger = world.repository.rulesets.values()
+    del ledger["rules"][0]
     review, checks = (rule["parameters"] for rule in rules["rules"][2:])
     review["required_approving_review_count"] = 0
     checks["strict_required_status_checks_policy"] = True
@@ -214,7 +225,15 @@ def test_what_people_changed_is_named_by_its_key_and_put_back(world: World) -> N
     world.repository.variables["TRUST"] = {"name": "TRUST", "value": "attested"}
 
     assert failed(world.states()) == {
-        *("ruleset", "branches", "workflow permissions", "environments", "labels", "trust"),
+        *(
+            "ruleset",
+            "ledger",
+            "branches",
+            "workflow permissions",
+            "environments",
+            "labels",
+            "trust",
+        ),
     }
     code, printed = world.model("setup-github", "--yes")
 
@@ -222,6 +241,7 @@ def test_what_people_changed_is_named_by_its_key_and_put_back(world: World) -> N
     key = "ruleset main, pull_request.required_approving_review_count"
     assert f" ~ {key}: 0 -> 1 ~ ruleset main, required_status_checks.strict_" in printed
     assert " ~ workflow permissions: write -> read ~ " in printed
+    assert " ~ ruleset env, deletion: no -> yes " in printed
     assert " + environment staging + label model: The model is wrong " in printed
     assert failed(world.states()) == {"trust"}, "a variable that somebody set is theirs"
 
@@ -236,7 +256,7 @@ def test_without_administration_nothing_is_called_good_unseen(world: World) -> N
 
     for token in (ben, job):
         states = world.states(token)
-        for name in ("token", "actions", "workflows"):
+        for name in ("token", "actions", "workflows", "ruleset", "ledger"):
             assert states[name] == {"note"}, name
         code, printed = world.model("setup-github", "--yes", token=token)
         assert (code, "token" in printed) == (1, True)
@@ -244,6 +264,43 @@ def test_without_administration_nothing_is_called_good_unseen(world: World) -> N
     code, printed = world.model("setup-github", "--yes", token=UNKNOWN)
     assert (code, "does not know it" in printed) == (2, True)
     assert world.writes() == before
+
+
+def test_strict_lets_only_the_key_append_once_there_is_one(world: World) -> None:
+    world.push()
+    world.model("setup-github", "--yes")
+    complete(world)
+    rulesets, key = world.repository.rulesets, "GET /repos/{owner}/{repo}/keys"
+
+    code, printed = world.model("setup-github", "--strict", "--yes")
+    assert (code, "2 of 2 steps done" in printed) == (0, True)
+    assert "FAILED ledger key: no deploy key may write; the environment release has no" in printed
+    assert "gh secret set LEDGER_KEY --env release < ~/.ssh/ledger-key" in printed
+    assert [rules["name"] for rules in rulesets.values()] == ["main", "env"]
+    assert key in {call.name for call in world.github.calls}
+    release = world.repository.environments["release"]
+    assert [policy["name"] for policy in release["policies"]] == ["main"]
+    assert "append-only: nobody can delete" in world.model("doctor")[1]
+
+    world.github.deploy_key(world.repository, "mirror", read_only=True)
+    release["secrets"] = ["LEDGER_KEY"]
+    assert "FAILED ledger key: no deploy key" in world.model("setup-github", "--strict")[1]
+    world.github.deploy_key(world.repository, "ledger")
+    code, printed = world.model("setup-github", "--strict", "--yes")
+    assert (code, "1 of 1 steps done" in printed) == (0, True)
+    assert [rules["name"] for rules in rulesets.values()] == ["main", "env", "env-key"]
+    assert "nothing to do" in world.model("setup-github", "--yes")[1]
+    assert failed(world.states()) == set()
+    printed = world.model("doctor")[1]
+    assert "ledger: key: nobody can delete" in printed
+    assert "append: ledger ok" in printed
+
+    release["policies"].append({"id": 1, "name": "*", "type": "branch"})
+    assert failed(world.states()) == {"release"}
+    assert world.model("setup-github", "--yes")[0] == 0
+    assert failed(world.states()) == set()
+    world.repository.keys.clear()
+    assert failed(world.states()) == {"ledger key"}
 
 
 def test_a_private_repository_on_the_free_plan(world: World) -> None:
@@ -258,7 +315,7 @@ def test_a_private_repository_on_the_free_plan(world: World) -> None:
     complete(world)
     states = world.states()
     assert failed(states) == set()
-    for name in ("ruleset", "environments", "code owners"):
+    for name in ("ruleset", "ledger", "environments", "code owners"):
         assert states[name] == {"note"}, name
     assert "nothing to do" in world.model("setup-github", "--yes")[1]
 
@@ -303,3 +360,45 @@ def test_when_github_is_down_one_line_says_so(world: World) -> None:
     assert printed.count("FAILED repository: cannot be asked: GitHub: GET") == 1
     assert world.model("setup-github", "--yes")[0] == 2
     assert world.writes() == []
+
+
+APPROVALS = """
+import sys
+from my_model.release.git import Git
+from my_model.release.github import GitHub
+from my_model.release.github_api import Repository
+from pathlib import Path
+
+print(GitHub(Repository.of(Git(Path()))).approvals(sys.argv[1]))
+"""
+
+
+def test_a_job_counts_the_approval_of_somebody_whose_membership_is_private(world: World) -> None:
+    world.push()
+    world.model("setup-github", "--yes")
+    world.github.private_members.add("ann")
+    repository, github = world.repository, world.github
+    github.commit(repository, {"params.yaml": "seed: 1\n"}, branch="topic", by=github.user("ben"))
+    say = {"ann": world.ann, "ben": github.user("ben"), "eve": github.user("eve", role="read")}
+
+    def ask(who: str, method: str, path: str, **content: str) -> httpx.Response:
+        address, headers = (
+            f"{github.api_url}/repos/{world.name}",
+            {"Authorization": f"Bearer {say[who]}"},
+        )
+        return httpx.request(method, f"{address}{path}", json=content, headers=headers)
+
+    opened = ask("ben", "POST", "/pulls", title="Change", head="topic", base="main")
+    assert opened.status_code == 201
+    head = opened.json()["head"]["sha"]
+    ask("ben", "POST", f"/statuses/{head}", state="success", context="gate")
+    for who in ("eve", "ann"):
+        assert ask(who, "POST", "/pulls/1/reviews", event="APPROVE").status_code == 200
+    merged = ask("ann", "PUT", "/pulls/1/merge", merge_method="squash")
+    assert merged.status_code == 200, merged.text
+
+    job = github.job_token(repository, {"pull-requests": "read"}, "deploy")
+    code, printed = world.runs("-c", APPROVALS, merged.json()["sha"], token=job)
+    assert (code, "ann" in printed, "eve" in printed) == (0, True, False), printed
+    code, printed = world.runs("-c", APPROVALS, head, token=job)
+    assert (code, printed) == (0, "None"), "a commit of the branch is not what came to main"

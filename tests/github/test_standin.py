@@ -48,6 +48,12 @@ REVIEW = {
 }
 
 
+LEDGER = {"ref_name": {"include": ["refs/heads/env/*"], "exclude": []}}
+APPEND_ONLY = ({"type": "deletion"}, {"type": "non_fast_forward"})
+KEYS_ONLY = [{"actor_id": None, "actor_type": "DeployKey", "bypass_mode": "always"}]
+ACTIONS = {"actor_id": 15368, "actor_type": "Integration", "bypass_mode": "always"}
+
+
 class Client:
     """One caller of one repository."""
 
@@ -106,6 +112,7 @@ def github(server: GitHub, tmp_path: Path) -> Iterator[GitHub]:
         kept.clear()
     server.repositories.clear()
     server.teams.clear()
+    server.private_members.clear()
     yield server
     assert server.unknown == []
 
@@ -554,6 +561,105 @@ class TestRulesets:
         )
         assert admin(f"DELETE rulesets/{number}").status_code == 204
 
+    @pytest.mark.usefixtures("clone")
+    def test_a_ledger_branch_only_grows(
+        self, github: GitHub, repository: Repository, ann: Client, admin: Client
+    ) -> None:
+        protect(admin, *APPEND_ONLY, name="env", conditions=LEDGER)
+        release = job(github, repository, contents="write")
+        assert "new branch" in release.push("work~1:refs/heads/env/production")
+        assert "work -> env/production" in release.push("work:env/production")
+        tip = repository.branch("env/production")
+        for client in (release, ann, admin):
+            assert "Cannot force-push to this branch" in client.push("+work~1:env/production")
+            assert "Cannot delete this branch" in client.push("--delete", "env/production")
+            moved = client(
+                "PATCH git/refs/heads/env/production", sha=repository.branch("main"), force=True
+            )
+            assert "Cannot force-push to this branch" in message(moved)
+            gone = client("DELETE git/refs/heads/env/production")
+            assert "Cannot delete this branch" in message(gone)
+        assert repository.branch("env/production") == tip
+        assert "new branch" in ann.push("work:refs/heads/env/a/b"), "* ends at a slash"
+        assert "[deleted]" in ann.push("--delete", "env/a/b")
+
+    @pytest.mark.usefixtures("clone")
+    def test_only_a_deploy_key_that_may_write_passes_the_rule_update(
+        self, github: GitHub, repository: Repository, ann: Client, admin: Client
+    ) -> None:
+        protect(admin, *APPEND_ONLY, name="env", conditions=LEDGER)
+        only = [{"type": "creation"}, {"type": "update"}]
+        protect(admin, *only, name="key", conditions=LEDGER, bypass_actors=KEYS_ONLY)
+        key, reader = (
+            Client(github, repository, github.deploy_key(repository, title, read_only))
+            for title, read_only in (("ledger", False), ("mirror", True))
+        )
+        release = job(github, repository, contents="write")
+        for client in (release, ann, admin):
+            assert "creations being restricted" in client.push("work~1:refs/heads/env/staging")
+        assert "403" in reader.push("work~1:refs/heads/env/staging")
+        assert "new branch" in key.push("work~1:refs/heads/env/staging")
+        for client in (release, ann, admin):
+            assert "Cannot update this protected ref" in client.push("work:env/staging")
+            moved = client(
+                "PATCH git/refs/heads/env/staging", sha=repository.branch("topic"), force=True
+            )
+            assert "Cannot update this protected ref" in message(moved)
+        assert "work -> env/staging" in key.push("work:env/staging")
+        assert "Cannot force-push" in key.push("+work~1:env/staging"), "the other ruleset holds"
+        assert key("GET branches/main").status_code == 401, "a key is for git"
+        assert github.events[-1].ref == "refs/heads/env/staging", "its push starts workflows"
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"bypass_actors": [ACTIONS]}, "Actor GitHub Actions integration must be part of"),
+            ({"bypass_actors": [KEYS_ONLY[0] | {"actor_id": 7}]}, "a DeployKey has no id"),
+            ({"bypass_actors": [KEYS_ONLY[0] | {"bypass_mode": "pull_request"}]}, "has no id"),
+            ({"bypass_actors": [{"actor_type": "Bot"}]}, "Invalid actor 'Bot'"),
+            ({"conditions": {"ref_name": {"include": ["main"]}}}, "Invalid target patterns: 'main"),
+        ],
+    )
+    def test_what_a_ruleset_cannot_say(
+        self, admin: Client, changes: dict[str, Any], words: str
+    ) -> None:
+        refused = admin("POST rulesets", name="x", enforcement="active", **changes)
+        assert (refused.status_code, words in message(refused)) == (422, True), refused.text
+
+    @pytest.mark.parametrize(
+        ("patterns", "branches"),
+        [
+            (["~ALL"], {"main", "env", "env/a", "env/a/b"}),
+            (["~DEFAULT_BRANCH"], {"main"}),
+            (["refs/heads/env/*"], {"env/a"}),
+            (["refs/heads/env/**/*"], {"env/a", "env/a/b"}),
+            (["refs/heads/en?"], {"env"}),
+        ],
+    )
+    def test_patterns(self, admin: Client, patterns: list[str], branches: set[str]) -> None:
+        protect(admin, CHECK, conditions={"ref_name": {"include": patterns}})
+        asked = ("main", "env", "env/a", "env/a/b")
+        assert {name for name in asked if admin(f"GET rules/branches/{name}").json()} == branches
+
+    def test_who_may_bypass_is_shown_to_administrators(self, ann: Client, admin: Client) -> None:
+        number = protect(admin, CHECK, bypass_actors=KEYS_ONLY)["id"]
+        assert admin(f"GET rulesets/{number}").json()["bypass_actors"] == KEYS_ONLY
+        assert "bypass_actors" not in ann(f"GET rulesets/{number}").json()
+
+    def test_who_pushed_last_cannot_be_the_only_approver(
+        self, github: GitHub, repository: Repository, ann: Client, bob: Client, admin: Client
+    ) -> None:
+        parameters = REVIEW["parameters"] | {"require_last_push_approval": True}  # type: ignore[operator]
+        protect(admin, REVIEW | {"parameters": parameters})
+        open_pull(bob)
+        github.commit(repository, {"x": "x"}, branch="topic", by=ann.token)
+        ann("POST pulls/1/reviews", event="APPROVE")
+        refused = message(ann("PUT pulls/1/merge"))
+        assert "approval from someone other than the last pusher" in refused
+        assert "At least" not in refused
+        admin("POST pulls/1/reviews", event="APPROVE")
+        assert ann("PUT pulls/1/merge").status_code == 200
+
     def test_free_private_repositories_have_none(self, github: GitHub) -> None:
         github.plan = "free"
         private = github.create_repository("acme/secret", private=True)
@@ -564,6 +670,19 @@ class TestRulesets:
 
 
 class TestGit:
+    @pytest.mark.usefixtures("clone")
+    def test_branches_do_not_nest(self, repository: Repository, ann: Client) -> None:
+        main = repository.branch("main")
+        assert ann("POST git/refs", ref="refs/heads/env", sha=main).status_code == 201
+        assert "remote rejected" in ann.push("work:refs/heads/env/production")
+        nested = ann("POST git/refs", ref="refs/heads/env/production", sha=main)
+        assert (nested.status_code, message(nested).strip()) == (422, "Reference update failed")
+        assert ann("DELETE git/refs/heads/env").status_code == 204
+        assert "new branch" in ann.push("work:refs/heads/env/production")
+        assert "remote rejected" in ann.push("work:refs/heads/env")
+        assert ann("POST git/refs", ref="refs/heads/env", sha=main).status_code == 422
+        assert ann("GET branches/env").status_code == 404
+
     def test_a_person_pushes_and_workflows_start(
         self, github: GitHub, ann: Client, clone: Path
     ) -> None:
@@ -832,6 +951,66 @@ class TestConversation:
 
 
 class TestSettings:
+    def test_what_somebody_may_do_is_told_to_a_job(
+        self, github: GitHub, repository: Repository, ann: Client, bob: Client
+    ) -> None:
+        """While `author_association` hides a private membership from it."""
+        github.private_members.add("bob")
+        for name, role in (("max", "maintain"), ("tom", "triage"), ("eve", "none")):
+            github.user(name, role=role)
+        open_pull(ann)
+        bob("POST pulls/1/reviews", event="APPROVE")
+        reader = job(github, repository, pull_requests="read")
+        (review,) = reader("GET pulls/1/reviews").json()
+        assert (review["user"]["login"], review["author_association"]) == ("bob", "NONE")
+        assert ann("GET pulls/1/reviews").json()[0]["author_association"] == "COLLABORATOR"
+
+        def may(login: str) -> tuple[str, str]:
+            shown = reader(f"GET collaborators/{login}/permission").json()
+            return shown["permission"], shown["role_name"]
+
+        assert may("bob") == ("write", "write")
+        assert may("max") == ("write", "maintain")
+        assert may("tom") == ("read", "triage")
+        assert may("eve") == ("read", "read")
+        assert reader("GET collaborators/nobody/permission").status_code == 404
+        eve = Client(github, repository, github.user("eve", role="none"))
+        assert eve("GET collaborators/bob/permission").status_code == 403
+        anybody = Client(github, repository, None)
+        assert anybody("GET collaborators/bob/permission").status_code == 401
+
+    def test_an_environment_is_limited_to_branches(self, ann: Client, admin: Client) -> None:
+        path = "environments/release/deployment-branch-policies"
+        branches = {"protected_branches": False, "custom_branch_policies": True}
+        assert admin("PUT environments/release").status_code == 200
+        assert admin(f"GET {path}").status_code == 404
+        same = dict.fromkeys(branches, True)
+        assert admin("PUT environments/release", deployment_branch_policy=same).status_code == 422
+        admin("PUT environments/release", deployment_branch_policy=branches)
+        assert ann(f"POST {path}", name="main").status_code == 403
+        assert admin(f"POST {path}", name="main").status_code == 200
+        assert admin(f"POST {path}", name="main").status_code == 303
+        (policy,) = ann(f"GET {path}").json()["branch_policies"]
+        assert (policy["name"], policy["type"]) == ("main", "branch")
+        assert admin(f"DELETE {path}/{policy['id']}").status_code == 204
+        assert admin("GET environments/release/secrets").json()["secrets"] == []
+        assert ann("GET environments/release").json()["deployment_branch_policy"] == branches
+        admin("PUT environments/release", wait_timer=5)
+        shown = ann("GET environments/release").json()
+        assert shown["deployment_branch_policy"] is None, "what is not given is switched off"
+
+    def test_deploy_keys(self, ann: Client, admin: Client) -> None:
+        good = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ ledger"
+        assert ann("GET keys").status_code == 403
+        assert ann("POST keys", key=good).status_code == 403
+        assert "key is invalid" in message(admin("POST keys", key="a private one"))
+        made = admin("POST keys", title="ledger", key=good, read_only=False)
+        assert (made.status_code, made.json()["read_only"]) == (201, False)
+        assert "already in use" in message(admin("POST keys", key=good))
+        assert [key["title"] for key in admin("GET keys").json()] == ["ledger"]
+        assert admin(f"DELETE keys/{made.json()['id']}").status_code == 204
+        assert admin("GET keys").json() == []
+
     def test_variables_and_environments(self, ann: Client, admin: Client) -> None:
         assert ann("POST actions/variables", name="trust", value="digest").status_code == 201
         assert ann("POST actions/variables", name="TRUST", value="digest").status_code == 409

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-ROLES = ("none", "read", "write", "admin")
+ROLES = ("none", "read", "triage", "write", "maintain", "admin")
+WRITERS = ("write", "maintain", "admin")
 GRANTABLE = {  # what `permissions:` of a workflow can name
     *("actions", "attestations", "checks", "contents", "deployments", "discussions", "id-token"),
     *("issues", "models", "packages", "pages", "pull-requests", "security-events", "statuses"),
@@ -12,6 +13,7 @@ GRANTABLE = {  # what `permissions:` of a workflow can name
 # Only people and apps hold these, a job never; a collaborator needs the role to read or write.
 RESERVED = {
     "administration": ("admin", "admin"),
+    "environments": ("write", "admin"),
     "members": ("read", "admin"),
     "variables": ("write", "write"),
     "workflows": ("write", "write"),
@@ -20,11 +22,11 @@ RESERVED = {
 
 @dataclass(frozen=True)
 class Token:
-    """A user's token, an app's, or the GITHUB_TOKEN of one job."""
+    """A user's token, an app's, the GITHUB_TOKEN of one job, or a deploy key (for git only)."""
 
     value: str
     login: str
-    kind: Literal["user", "app", "job"]
+    kind: Literal["user", "app", "job", "key"]
     role: str = "none"
     repository: str = ""
     job: str = ""
@@ -54,7 +56,7 @@ class Token:
             levels = RESERVED.get(permission, ("read", "write"))
             needed = least or levels[level == "write"]
             return ROLES.index(self.role_in(repository)) >= ROLES.index(needed)
-        if self.kind == "job" and self.repository != repository:
+        if self.kind in ("job", "key") and self.repository != repository:
             return False
         return self.permissions.get(permission, "none") in (level, "write")
 

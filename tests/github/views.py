@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .records import Issue, Json, Pull, WorkflowRun
 from .repository import Repository
+from .tokens import WRITERS
 
 if TYPE_CHECKING:
     from .standin import GitHub
@@ -71,7 +72,7 @@ def repository(this: Repository, token: Token | None = None) -> Json:
         role = token.role_in(this.full_name)
         shown["permissions"] = {
             "admin": role == "admin",
-            "push": role in ("admin", "write"),
+            "push": role in WRITERS,
             "pull": True,
         }
     return shown

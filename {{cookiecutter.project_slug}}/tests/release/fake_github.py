@@ -19,6 +19,7 @@ class FakeGitHub:
 
     def __init__(self) -> None:
         self.rows: dict[str, list[Row]] = {}
+        self.permissions: dict[str, str] = {}  # of people, by login
         self.calls: list[tuple[str, str]] = []
         self.failures: list[httpx.Response | Exception] = []
         self.lost_answers = 0  # requests that work, but whose answer never arrives
@@ -78,6 +79,9 @@ class FakeGitHub:
         return httpx.Response(201, json=row)
 
     def _list(self, request: httpx.Request, path: str) -> httpx.Response:
+        if person := re.fullmatch(r"/collaborators/(.+)/permission", path):
+            role = self.permissions.get(person[1])
+            return httpx.Response(200 if role else 404, json={"permission": role})
         query = dict(request.url.params)
         found = [row for row in self.rows.get(path, []) if self._fits(row, query)]
         start = int(query.get("page", 1)) - 1

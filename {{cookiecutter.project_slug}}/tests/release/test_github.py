@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from ..package import github, github_api
-from .fake_github import FakeGitHub
+from .fake_github import REPOSITORY, FakeGitHub
 
 NOW = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
 
@@ -129,15 +129,24 @@ def test_a_model_is_offered_once_a_day(fake: FakeGitHub) -> None:
 def pull(**changes: object) -> dict[str, object]:
     return {
         "number": 7, "merged_at": "2026-11-21T12:00:00Z", "base": {"ref": "main"},
-        "head": {"sha": "h"}, "user": {"login": "bot"},
+        "head": {"sha": "h"}, "user": {"login": "bot"}, "merge_commit_sha": "c",
     } | changes  # fmt: skip
 
 
 def review(who: str, state: str, commit: str = "h", **changes: object) -> dict[str, object]:
+    """As a job's token sees it: nobody is a member."""
     return {
         "user": {"login": who, "type": "User"}, "state": state, "commit_id": commit,
-        "author_association": "COLLABORATOR",
+        "author_association": "NONE",
     } | changes  # fmt: skip
+
+
+def merged(fake: FakeGitHub, *reviews: dict[str, object], **changes: object) -> FakeGitHub:
+    fake.rows = {"/commits/c/pulls": [pull(**changes)], "/pulls/7/reviews": [*reviews]}
+    fake.rows["/pulls/7/commits"] = [{"sha": "g"}, {"sha": "h"}]
+    fake.permissions = {"ann": "write", "ben": "admin", "bot": "write"}
+    fake.permissions |= {"eve": "read", "max": "none"}
+    return fake
 
 
 BOT = {"login": "github-actions[bot]", "type": "Bot"}
@@ -146,29 +155,74 @@ BOT = {"login": "github-actions[bot]", "type": "Bot"}
 @pytest.mark.parametrize(
     ("reviews", "people"),
     [
-        ([review("ann", "APPROVED")], {"ann"}),
-        ([review("ann", "APPROVED"), review("ann", "COMMENTED")], {"ann"}),
-        ([review("ann", "APPROVED"), review("ann", "CHANGES_REQUESTED")], set()),
-        ([review("ann", "APPROVED"), review("ann", "DISMISSED")], set()),
-        ([review("ann", "APPROVED", commit="earlier")], set()),
-        ([review("bot", "APPROVED")], set()),
-        ([review("x", "APPROVED", user=BOT)], set()),
-        ([review("x", "APPROVED", user=None)], set()),
-        ([review("eve", "APPROVED", author_association="NONE")], set()),
-        ([review("eve", "APPROVED", author_association="CONTRIBUTOR")], set()),
-        ([], set()),
+        ([review("ann", "APPROVED")], ("ann",)),
+        ([review("ben", "APPROVED"), review("ann", "APPROVED")], ("ann", "ben")),
+        ([review("ann", "APPROVED"), review("ann", "COMMENTED")], ("ann",)),
+        ([review("ann", "APPROVED"), review("ann", "CHANGES_REQUESTED")], ()),
+        ([review("ann", "APPROVED"), review("ann", "DISMISSED")], ()),
+        ([review("ann", "CHANGES_REQUESTED"), review("ann", "APPROVED")], ("ann",)),
+        ([review("ann", "APPROVED", commit="earlier")], ()),
+        ([review("bot", "APPROVED")], ()),
+        ([review("ann", "APPROVED", user=BOT)], ()),
+        ([review("ann", "APPROVED", user=None)], ()),
+        ([review("eve", "APPROVED", author_association="COLLABORATOR")], ()),
+        ([review("max", "APPROVED")], ()),
+        ([review("nobody", "APPROVED", author_association="MEMBER")], ()),
+        ([], ()),
     ],
 )
-def test_an_approval_is_somebody_elses_of_the_last_state(
-    fake: FakeGitHub, reviews: list[dict[str, object]], people: set[str]
+def test_an_approval_is_of_the_last_state_and_by_somebody_else_who_may_write(
+    fake: FakeGitHub, reviews: list[dict[str, object]], people: tuple[str, ...]
 ) -> None:
-    fake.rows = {"/commits/c/pulls": [pull()], "/pulls/7/reviews": reviews}
-    assert fake.client().approvals("c") == (7, people)
+    expected = github.Review(7, "h", "bot", people, NOW)
+    assert merged(fake, *reviews).client().approvals("c") == expected
 
 
-@pytest.mark.parametrize("changes", [{"merged_at": None}, {"base": {"ref": "other"}}])
+def test_who_asked_for_it_does_not_approve_it(fake: FakeGitHub) -> None:
+    merged(fake, review("ann", "APPROVED"), review("ben", "APPROVED"))
+    found = fake.client().approvals("c", exclude=["Ann"])
+    assert found is not None
+    assert found.approved_by == ("ben",)
+
+
+def test_the_pull_request_of_a_deleted_account_is_nobodys(fake: FakeGitHub) -> None:
+    found = merged(fake, review("ann", "APPROVED"), user=None).client().approvals("c")
+    assert found is not None
+    assert (found.author, found.approved_by) == ("", ("ann",))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"merged_at": None}, {"base": {"ref": "other"}}],
+    ids=["not merged", "merged elsewhere"],
+)
 def test_a_pull_request_that_was_not_merged_into_main_approves_nothing(
     fake: FakeGitHub, changes: dict[str, object]
 ) -> None:
-    fake.rows = {"/commits/c/pulls": [pull(**changes)]}
+    assert merged(fake, review("ann", "APPROVED"), **changes).client().approvals("c") is None
+
+
+def test_a_commit_of_the_branch_that_was_pushed_to_main_was_not_approved(fake: FakeGitHub) -> None:
+    """GitHub lists it for the pull request, which was squashed into another commit."""
+    merged(fake, review("ann", "APPROVED"), merge_commit_sha="squashed")
+    fake.rows["/pulls/7/commits"] = [{"sha": "c"}, {"sha": "h"}]
     assert fake.client().approvals("c") is None
+    fake.rows["/pulls/7/commits"] = [{"sha": "g"}, {"sha": "h"}]  # rebased: c was made of g
+    found = fake.client().approvals("c")
+    assert found is not None
+    assert found.approved_by == ("ann",)
+
+
+@pytest.mark.parametrize("after", range(3))
+def test_approvals_that_cannot_be_read_are_no_answer(fake: FakeGitHub, after: int) -> None:
+    merged(fake, review("ann", "APPROVED"))
+    answer = fake.answer
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        if len(fake.calls) >= after:
+            fake.failures = [httpx.Response(403, json={"message": "Resource not accessible"})]
+        return answer(request)
+
+    client = github.GitHub(REPOSITORY, httpx.MockTransport(refuse))
+    with pytest.raises(github_api.GitHubError, match="403"):
+        client.approvals("c")

@@ -26,12 +26,16 @@ from ..package import (
     registry,
     settings,
     setup,
+    steps,
     template,
     workspace,
 )
 
 PROJECT = Path(__file__).parents[2]
-RULES = json.loads((PROJECT / settings.RULESET).read_text())
+RULES, LEDGER, KEY = (
+    json.loads((PROJECT / path).read_text())
+    for path in (settings.RULESET, settings.LEDGER_RULESET, settings.KEY_RULESET)
+)
 REPOSITORY = {
     "full_name": "acme/tides",
     "owner": {"login": "acme", "type": "Organization"},
@@ -63,8 +67,10 @@ ANSWERS: dict[str, Any] = {
     "/rulesets": [
         {"id": 6, "name": "main", "source_type": "Organization"},
         {"id": 7, "name": "main", "source_type": "Repository"},
+        {"id": 8, "name": "env", "source_type": "Repository"},
     ],
     "/rulesets/7": RULES | {"id": 7},
+    "/rulesets/8": LEDGER | {"id": 8},
     "/rules/branches/main": [],
     "/environments": {"environments": [{"name": "staging"}, {"name": "production"}]},
     "/codeowners/errors": {"errors": []},
@@ -117,7 +123,7 @@ class World:
             found.setdefault(check.name, []).append(check)
         return found
 
-    def plan(self) -> list[setup.Step]:
+    def plan(self) -> list[steps.Step]:
         return setup.plan(doctor.settings_of(self.here))
 
 
@@ -125,7 +131,8 @@ class World:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """A repository on github.com where all is as it should be."""
     world = World(tmp_path / "tides")
-    for name in ("CODEOWNERS", settings.RULESET, "policy.yaml", "params.yaml"):
+    rules = (settings.RULESET, settings.LEDGER_RULESET, settings.KEY_RULESET)
+    for name in ("CODEOWNERS", *rules, "policy.yaml", "params.yaml"):
         (world.root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PROJECT / name, world.root / name)
     (world.root / "CODEOWNERS").write_text(OWNERS)
@@ -173,7 +180,7 @@ def test_nothing_is_wrong_where_all_is_as_it_should_be(world: World) -> None:
     states = {name: check.state for name, checks in found.items() for check in checks}
     notes = {name for name, state in states.items() if state != "ok"}
     assert notes == {"DEPLOY_RUNNER", "TRAIN_RUNNER", "PREDICTION_LOG"}
-    assert len(states) == 19
+    assert len(states) == 20
     assert world.written == []
     assert world.plan() == []
 
@@ -220,6 +227,20 @@ def test_nothing_is_wrong_where_all_is_as_it_should_be(world: World) -> None:
          "FAILED", 'bypass_actors: [{"actor_id": 5}]; should be []'),
         ({"/rulesets/7": {k: RULES[k] for k in RULES if k != "bypass_actors"} | {"id": 7}},
          "ruleset", "note", "who may bypass it is not visible"),
+        ({"/rulesets": ANSWERS["/rulesets"][:2]}, "ledger", "FAILED",
+         "none: whoever may push can delete, rewrite and append to env/* model setup-github"),
+        ({"/rulesets/8": LEDGER | {"rules": LEDGER["rules"][1:], "id": 8}}, "ledger", "FAILED",
+         "ruleset env, deletion: no; should be yes"),
+        ({"/rulesets/8": LEDGER | {"enforcement": "evaluate", "id": 8}}, "ledger", "FAILED",
+         "ruleset env, enforcement: evaluate; should be active"),
+        ({"/rulesets/8": LEDGER | {"bypass_actors": KEY["bypass_actors"], "id": 8}}, "ledger",
+         "FAILED", "ruleset env, bypass_actors"),
+        ({"/rulesets/8": {k: LEDGER[k] for k in LEDGER if k != "bypass_actors"} | {"id": 8}},
+         "ledger", "note", "who may bypass it is not visible"),
+        ({"/rulesets": HIDDEN}, "ledger", "note", "not visible"),
+        ({"/branches/env": {"name": "env"}}, "branch env", "FAILED",
+         "git cannot make env/production git fetch origin && git push origin origin/env:refs/heads"
+         "/env-old git push origin --delete env"),
         ({"/rules/branches/main": STRICT}, "branches", "FAILED", "the ruleset of acme"),
         ({"/environments": {"environments": [{"name": "staging"}]}}, "environments", "FAILED",
          "missing: production"),
@@ -307,15 +328,19 @@ def test_a_plan_without_rulesets_has_a_word_about_what_stands_in(world: World) -
     world.set_variables()
     found = world.checks()
 
-    for name in ("ruleset", "environments", "code owners"):
+    for name in ("ruleset", "ledger", "environments", "code owners"):
         assert [check.state for check in found[name]] == ["note"]
+    assert found["ledger"][0].message.startswith("none: private repositories have no rulesets")
     assert "deployment itself asks for 1 approval" in found["ruleset"][0].message
     assert "branches" not in found
     assert [str(step) for step in world.plan()] == ["+ variable TRUST: digest"]
     policy = world.root / "policy.yaml"
     policy.write_text(policy.read_text().replace("approvals: 1", "approvals: 0"))
-    (check,) = world.checks()["ruleset"]
+    found = world.checks()
+    (check,) = found["ruleset"]
     assert (check.state, check.remedy[0][:12]) == ("FAILED", "environments")
+    (check,) = found["alone"]
+    assert (check.state, check.message[-35:]) == ("note", "nobody but you approves, explicitly")
 
 
 @pytest.mark.parametrize(
@@ -463,17 +488,170 @@ def test_the_plan_of_a_new_repository(world: World) -> None:
     world.set_variables()
     lines = [str(difference) for step in world.plan() for difference in step.differences]
 
-    assert lines[:6] == [
+    assert lines[:7] == [
         "~ workflow permissions: write -> read",
         "~ GitHub Actions may open pull requests: no -> yes",
         "+ variable TRUST: attested",
         "+ ruleset main: deletion, non_fast_forward, pull_request, required_status_checks",
+        "+ ruleset env: deletion, non_fast_forward",
         "+ environment staging",
         "+ environment production",
     ]
     assert "~ label model: no description -> The model is wrong" in lines
     assert not [line for line in lines if "label code" in line]
-    assert len(lines) == 12
+    assert len(lines) == 13
+
+
+ONLY_MAIN = {
+    "name": "release", "protection_rules": [{"type": "branch_policy"}],
+    "deployment_branch_policy": {"protected_branches": False, "custom_branch_policies": True},
+}  # fmt: skip
+RELEASE = "/environments/release"
+POLICIES = f"{RELEASE}/deployment-branch-policies"
+MAIN = {"id": 1, "name": "main", "type": "branch"}
+
+
+def make_strict(world: World, *keys: str) -> None:
+    """A repository where `--strict` is done, and these deploy keys may push."""
+    listed = [*ANSWERS["/rulesets"], {"id": 9, "name": "env-key", "source_type": "Repository"}]
+    world.answers |= {
+        "/rulesets": listed,
+        "/rulesets/9": copy.deepcopy(KEY) | {"id": 9},
+        "/keys": [{"title": key, "read_only": False} for key in keys]
+        + [{"title": "mirror", "read_only": True}],
+        RELEASE: ONLY_MAIN,
+        POLICIES: {"branch_policies": [MAIN]},
+        f"{RELEASE}/secrets": {"secrets": [{"name": "LEDGER_KEY"}]},
+    }
+
+
+def test_the_level_append_only_says_what_it_does_not_stop(world: World) -> None:
+    world.set_variables(TRUST="digest")
+    (check,) = world.checks()["ledger"]
+    assert (check.state, check.message) == (
+        "ok",
+        "append-only: nobody can delete or rewrite env/*; whoever may push can append",
+    )
+    world.set_variables(TRUST="attested")
+    (check,) = world.checks()["ledger"]
+    assert check.message.startswith("append-only, attested: ")
+    assert check.message.endswith("an entry that deploy.yml on main did not sign does not count")
+
+
+def test_the_level_key_names_every_key_that_may_append(world: World) -> None:
+    make_strict(world, "ledger")
+    world.set_variables(TRUST="digest")
+    found = world.checks()
+    (check,) = found["ledger"]
+    assert (check.state, check.message) == (
+        "ok",
+        "key: nobody can delete or rewrite env/*; only deploy keys that may write append: ledger",
+    )
+    assert [check.state for check in found["release"]] == ["ok"]
+    assert "ledger key" not in found
+    assert world.plan() == []
+
+    make_strict(world, "ledger", "old CI")
+    (check,) = world.checks()["ledger"]
+    assert (check.state, check.message[-14:]) == ("note", "ledger, old CI")
+
+
+@pytest.mark.parametrize(
+    ("answers", "name", "words"),
+    [
+        ({"/keys": []}, "ledger key", "no deploy key may write ssh-keygen -q -t ed25519"),
+        ({f"{RELEASE}/secrets": {"secrets": []}}, "ledger key", "has no secret LEDGER_KEY"),
+        ({RELEASE: (404, {})}, "ledger key", "gh secret set LEDGER_KEY --env release < "),
+        ({RELEASE: (404, {})}, "release", "missing: release, main"),
+        ({RELEASE: {"name": "release", "deployment_branch_policy": None}}, "release",
+         "environment release: every branch; should be only main model setup-github"),
+        ({POLICIES: {"branch_policies": [MAIN, MAIN | {"name": "*"}]}}, "release",
+         "environment release, branch *: yes; should be no"),
+        ({POLICIES: {"branch_policies": [MAIN | {"type": "tag"}]}}, "release", "tag main: yes"),
+        ({"/rulesets/9": KEY | {"id": 9, "rules": KEY["rules"][:1]}}, "ledger", "update: no"),
+        ({"/rulesets/9": KEY | {"id": 9, "bypass_actors": [
+            *KEY["bypass_actors"], {"actor_id": 5, "actor_type": "RepositoryRole"}]}},
+         "ledger", "ruleset env-key, bypass_actors"),
+    ],
+)  # fmt: skip
+def test_what_the_level_key_lacks_is_said(
+    world: World, answers: dict[str, Any], name: str, words: str
+) -> None:
+    make_strict(world, "ledger")
+    world.answers |= answers
+    found = world.checks()[name]
+
+    assert {check.state for check in found} == {"FAILED"}
+    said = [f"{check.message} {' '.join(check.remedy)}" for check in found]
+    assert any(words in text for text in said), said
+
+
+def test_strict_first_makes_the_environment_and_only_with_a_key_the_rule(
+    world: World, verb: Verb
+) -> None:
+    make_strict(world)
+    for name in (RELEASE, POLICIES, f"{RELEASE}/secrets"):
+        del world.answers[name]
+    world.answers["/rulesets"] = ANSWERS["/rulesets"]
+
+    code, out, _ = verb("setup-github", "--strict", "--yes")
+
+    assert code == 0
+    limited = {"deployment_branch_policy": ONLY_MAIN["deployment_branch_policy"]}
+    assert world.written == [
+        ("PUT", RELEASE, limited), ("POST", POLICIES, {"name": "main", "type": "branch"}),
+    ]  # fmt: skip
+    commands = [
+        "FAILED ledger key: no deploy key may write; the environment release has no",
+        "       secret LEDGER_KEY",
+        "       ssh-keygen -q -t ed25519 -N '' -C ledger -f ~/.ssh/ledger-key",
+        "       gh repo deploy-key add ~/.ssh/ledger-key.pub --title ledger --allow-write",
+        "       gh secret set LEDGER_KEY --env release < ~/.ssh/ledger-key",
+        "       rm ~/.ssh/ledger-key ~/.ssh/ledger-key.pub",
+        "       model setup-github --strict",
+    ]
+    assert "\n".join(commands) in out, "each whole on its line, to be copied"
+    make_strict(world, "ledger")
+    world.answers["/rulesets"] = ANSWERS["/rulesets"]
+    world.written.clear()
+    code, out, _ = verb("setup-github", "--strict", "--yes")
+    assert world.written == [("POST", "/rulesets", KEY)]
+    assert "ledger key" not in out
+    world.written.clear()
+    assert "nothing to do" in verb("setup-github", "--yes")[1], "strict is asked for"
+
+
+def test_who_reviews_and_waits_stays_when_branches_are_limited(world: World) -> None:
+    make_strict(world, "ledger")
+    rules: list[Any] = [
+        {"type": "wait_timer", "wait_timer": 30},
+        {
+            "type": "required_reviewers", "prevent_self_review": True,
+            "reviewers": [{"type": "Team", "reviewer": {"id": 4, "slug": "approvers"}}],
+        },
+    ]  # fmt: skip
+    world.answers[RELEASE] = {
+        "protection_rules": [*rules, {"type": "branch_policy"}],
+        "deployment_branch_policy": {"protected_branches": True, "custom_branch_policies": False},
+    }
+
+    put, post = world.plan()
+
+    assert (put.method, put.path, post.method) == ("PUT", RELEASE, "POST")
+    assert put.content == {
+        "wait_timer": 30,
+        "reviewers": [{"type": "Team", "id": 4}],
+        "prevent_self_review": True,
+        "deployment_branch_policy": ONLY_MAIN["deployment_branch_policy"],
+    }
+
+
+def test_a_plan_without_rulesets_cannot_be_strict(world: World, verb: Verb) -> None:
+    world.answers |= PRIVATE | {"/rulesets": UPGRADE, "/environments": (404, {})}
+    out = verb("setup-github", "--strict", "--yes")[1]
+    assert "nothing to do" in out
+    assert "note   ledger: none: private repositories have no rulesets on this plan" in out
+    assert "ledger key" not in out
 
 
 def test_nothing_is_planned_that_a_token_cannot_see(world: World) -> None:
@@ -530,11 +708,13 @@ def test_a_step_that_fails_is_named_and_the_others_are_done(world: World, verb: 
 
     assert code == 1
     assert "FAILED ruleset main: GitHub: POST /rulesets: 422 Validation Failed\n" in out
-    assert "3 of 4 steps done\nrun it again: what is done stays done\n" in out
+    assert "FAILED ruleset env: GitHub: POST /rulesets: 422 Validation Failed\n" in out
+    assert "3 of 5 steps done\nrun it again: what is done stays done\n" in out
     assert [path for _, path, _ in world.written] == [
-        "/actions/variables", "/rulesets", "/environments/staging", "/environments/production",
+        "/actions/variables", "/rulesets", "/rulesets", "/environments/staging",
+        "/environments/production",
     ]  # fmt: skip
-    assert world.written[1] == ("POST", "/rulesets", RULES)
+    assert [content for _, path, content in world.written if path == "/rulesets"] == [RULES, LEDGER]
 
 
 def test_when_nobody_answers_any_more_it_stops(world: World, verb: Verb) -> None:
@@ -565,7 +745,7 @@ def test_what_is_printed_fits_80_columns(world: World, verb: Verb) -> None:
     long = [line for line in out.splitlines() if len(line) > 80 and "http" not in line]
     assert (code, long) == (1, [])
     assert out.startswith("acme/tides on https://github.com\n\nok     clone: ")
-    assert out.endswith("\n\n2 FAILED\n")
+    assert out.endswith("\n\n3 FAILED\n")
     facts = json.loads(verb("doctor", "--json")[1])
     assert facts["passed"] is False
     assert {"name": "clone", "state": "ok", "message": "has the whole history", "remedy": []} in (

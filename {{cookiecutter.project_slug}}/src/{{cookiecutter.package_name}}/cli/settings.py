@@ -37,12 +37,16 @@ def doctor_verb(as_json: Json = False) -> None:
 
 @app.command("setup-github")
 def setup_verb(
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, as_json: Json = False
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Let only a deploy key append to env/*.")
+    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Apply the settings that the API can.
 
-    The ruleset, labels, environments, rights of workflows and TRUST. It shows a plan first; what is
-    as it should be is left alone.
+    Rulesets, labels, environments, rights of workflows and TRUST. It shows a plan first; what is as
+    it should be is left alone.
 
     Example: model setup-github --yes
     """
@@ -53,8 +57,8 @@ def setup_verb(
     here = workspace()
     with working("asking GitHub"):
         settings = doctor.settings_of(here)
-        steps = setup.plan(settings)
-        rest = [*doctor.by_hand(settings)]
+        steps = setup.plan(settings, strict)
+        rest = [*doctor.by_hand(settings, strict)]
     lines = [f"{settings.name} on {settings.server}", ""]
     lines += [_wrapped(str(d), then="    ") for step in steps for d in step.differences]
     lines += ["nothing to do"] * (not steps)

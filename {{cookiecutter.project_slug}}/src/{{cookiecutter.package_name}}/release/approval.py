@@ -80,7 +80,9 @@ def _protected(workspace: Workspace, change: Change, github: GitHub) -> Iterator
     for commit in commits:
         review = github.approvals(commit, permitted=False)
         if review is None or len(review.approved_by) < needed:
-            text = f"{commit[:7]} changed policy, workflows or engine, and {needed} must approve that"
+            text = (
+                f"{commit[:7]} changed policy, workflows or engine, and {needed} must approve that"
+            )
             yield Finding("approved rules", False, text)
             return
     if needed:

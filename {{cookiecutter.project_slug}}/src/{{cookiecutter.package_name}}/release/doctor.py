@@ -4,10 +4,11 @@ import os
 from collections.abc import Callable, Iterator
 
 from ..errors import InputError, ModelError
-from . import findings, owners
+from . import findings, owners, protection, rulesets
 from .git import EMAIL, Git
 from .github_api import GitHubError
-from .settings import Check, Settings
+from .settings import NOT_VISIBLE, Check, Settings
+from .steps import SETUP
 from .workspace import Workspace
 
 AGAIN = "model doctor"
@@ -17,10 +18,12 @@ CHECKS: dict[str, Callable[[Settings], Iterator[Check]]] = {
     "repository": findings.repository,
     "actions": findings.actions,
     "workflows": findings.workflows,
-    "ruleset": findings.ruleset,
-    "branches": findings.up_to_date,
+    "ruleset": rulesets.check,
+    "branches": rulesets.up_to_date,
+    "ledger": protection.check,
     "environments": findings.environments,
     "code owners": owners.check,
+    "alone": findings.alone,
     "labels": findings.labels,
     "trust": findings.trust,
     "registry": findings.registry,
@@ -45,7 +48,7 @@ def examine(here: Workspace) -> Iterator[Check]:
             yield from check(settings)
         except GitHubError as error:
             if error.status in (403, 404):
-                yield Check(name, "note", f"{findings.NOT_VISIBLE}: {error}")
+                yield Check(name, "note", f"{NOT_VISIBLE}: {error}")
             else:
                 yield Check(name, "FAILED", f"cannot be checked: {error}", (AGAIN,))
         except ModelError as error:
@@ -70,15 +73,17 @@ def settings_of(here: Workspace) -> Settings:
     raise InputError("; ".join(f"{c.name}: {c.message}: {' or '.join(c.remedy)}" for c in faults))
 
 
-def by_hand(settings: Settings) -> Iterator[Check]:
+def by_hand(settings: Settings, strict: bool = False) -> Iterator[Check]:
     """What people have to do, because the API cannot."""
-    checks = [findings.repository, findings.ruleset, owners.check]
+    checks = [findings.repository, rulesets.check, protection.check, owners.check]
+    if strict and not protection.is_strict(settings):  # else the check of the ledger says it
+        checks.append(protection.missing_key)
     if not settings.pushed:
         yield Check("ruleset", "note", "run this again after the first push, which it would refuse")
         checks = [findings.repository]
     for check in checks:
         for found in check(settings):
-            if found.state != "ok" and findings.SETUP not in found.remedy:
+            if found.state != "ok" and SETUP not in found.remedy:
                 yield found
     if "PROMOTION_APP_ID" not in settings.variables:
         message = "none; with one, checks of promotions run without a click (docs/github.md)"

@@ -9,13 +9,12 @@ from .connection import DeniedError
 from .git import BRANCH
 from .github_api import GitHubError
 from .registry import Registry
-from .settings import RULESET, Check, Settings
-from .setup import PULL_REQUESTS, WORDS, Step
+from .settings import NOT_VISIBLE, Check, Settings
+from .setup import PULL_REQUESTS, WORDS
+from .steps import SETUP, faults
 
 Checks = Iterator[Check]
-SETUP = "model setup-github"
 ACTIONS, VARIABLES = "settings/actions", "settings/variables/actions"
-NOT_VISIBLE = "not visible with this token"
 ALLOW = {
     "default_workflow_permissions": "Read repository contents and packages permissions",
     PULL_REQUESTS: "Allow GitHub Actions to create and approve pull requests",
@@ -96,43 +95,6 @@ def workflows(settings: Settings) -> Checks:
             yield Check(name, "ok", "yes" if key == PULL_REQUESTS else "read")
 
 
-def ruleset(settings: Settings) -> Checks:
-    """Is main guarded as the file in the repository says?"""
-    if settings.is_limited:
-        policy = read(settings.root / "policy.yaml", Policy)
-        needed = policy.environments["production"].approvals
-        none = "private repositories have none on this plan"
-        if needed:
-            message = f"{none}; deployment itself asks for {needed} approval(s), by policy.yaml"
-            yield Check("ruleset", "note", message)
-        else:
-            fix = "environments: production: approvals: 1, in policy.yaml"
-            message = f"{none}, and policy.yaml asks for no approval"
-            yield Check("ruleset", "FAILED", message, (fix,))
-        return
-    steps = setup.ruleset(settings)
-    page = settings.page("settings/rules")
-    if not steps and settings.main_rules and "bypass_actors" not in settings.main_rules:
-        message = f"as {RULESET} has it; who may bypass it is {NOT_VISIBLE}"
-        yield Check("ruleset", "note", message)
-        return
-    yield from _mendable("ruleset", steps, f"as {RULESET} has it", page)
-
-
-def up_to_date(settings: Settings) -> Checks:
-    """The rule makes a new head of a promotion, without the status that was posted on the old."""
-    if settings.is_limited:
-        return
-    for rule in settings.github.pages(f"/rules/branches/{BRANCH}"):
-        if (rule.get("parameters") or {}).get("strict_required_status_checks_policy"):
-            where = rule.get("ruleset_source") or settings.name
-            message = "must be up to date with main: each merge voids the other promotions' status"
-            how = (f"switch that off in the ruleset of {where}", settings.page("settings/rules"))
-            yield Check("branches", "FAILED", message, how)
-            return
-    yield Check("branches", "ok", "need not be up to date with main")
-
-
 def environments(settings: Settings) -> Checks:
     """Where GitHub shows what was deployed."""
     if settings.is_limited:
@@ -140,13 +102,13 @@ def environments(settings: Settings) -> Checks:
         yield Check("environments", "note", message)
         return
     page = settings.page("settings/environments")
-    yield from _mendable("environments", setup.environments(settings), "both are there", page)
+    yield from faults("environments", setup.environments(settings), "both are there", page)
 
 
 def labels(settings: Settings) -> Checks:
     """What the workflows and the issue forms put on issues."""
     missing = [step for step in setup.labels(settings) if step.method == "POST"]
-    yield from _mendable("labels", missing, "all are there", settings.page("labels"))
+    yield from faults("labels", missing, "all are there", settings.page("labels"))
 
 
 def trust(settings: Settings) -> Checks:
@@ -228,13 +190,8 @@ def variables(settings: Settings) -> Checks:
         yield Check("MODEL_STATE", "FAILED", message, how)
 
 
-def _mendable(name: str, steps: list[Step], good: str, page: str) -> Checks:
-    """What `model setup-github` would change."""
-    differences = [difference for step in steps for difference in step.differences]
-    missing = [d.name.rpartition(" ")[2] for d in differences if d.old is None]
-    faults = [f"missing: {', '.join(missing)}"] * bool(missing)
-    faults += [f"{d.name}: {d.old}; should be {d.new}" for d in differences if d.old is not None]
-    for fault in faults:
-        yield Check(name, "FAILED", fault.removeprefix(f"{name} "), (SETUP, page))
-    if not faults:
-        yield Check(name, "ok", good)
+def alone(settings: Settings) -> Checks:
+    """Does nobody have to approve what production runs?"""
+    if not read(settings.root / "policy.yaml", Policy).environments["production"].approvals:
+        message = "`approvals: 0` for production: nobody but you approves, explicitly"
+        yield Check("alone", "note", message)

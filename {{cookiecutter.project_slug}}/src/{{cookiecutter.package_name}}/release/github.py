@@ -13,12 +13,13 @@ from .github_api import Client, GitHubError, Json, run_address
 
 STATUS = "gate"  # the check that the ruleset requires
 State = Literal["success", "failure", "pending", "error"]
-PEOPLE = ("OWNER", "MEMBER", "COLLABORATOR")
+OPINIONS = ("APPROVED", "CHANGES_REQUESTED", "DISMISSED")
+WRITERS = ("admin", "write")  # the role maintain has the permission write
 
 
 @dataclass(frozen=True)
 class Review:
-    """A merged pull request: what it brought to main, and who approved its last state."""
+    """How a pull request came to main: the commit that people saw last, and who approved that."""
 
     number: int
     head: str
@@ -145,24 +146,43 @@ class GitHub(Client):
     def approvals(
         self, commit: str, exclude: Collection[str] = (), permitted: bool = True
     ) -> Review | None:
-        """The merged pull request that brought a commit to main; who approved its last state."""
+        """The merged pull request that brought a commit to main, and who approved its last state.
+
+        People who may write, and neither its author nor one of `exclude`, such as who asked for it.
+        Anybody may approve on a public repository, and a workflow of any branch may, as
+        github-actions. None where no merge of a pull request made the commit. Whether they may
+        write is asked only where it must be `permitted`: it was judged then, and approvers leave.
+        """
         for pull in self.pages(f"/commits/{commit}/pulls"):
-            if pull["merged_at"] and pull["base"]["ref"] == BRANCH:
-                last: dict[str, str] = {}
-                for review in self.pages(f"/pulls/{pull['number']}/reviews"):
-                    counts = review["state"] in {"APPROVED", "CHANGES_REQUESTED", "DISMISSED"}
-                    if counts and _is_person_of_ours(review):
-                        fresh = review["commit_id"] == pull["head"]["sha"]
-                        last[review["user"]["login"]] = review["state"] if fresh else "STALE"
-                author = (pull["user"] or {}).get("login", "")
-                people = {name for name, state in last.items() if state == "APPROVED"}
-                people -= {author, *exclude}
-                merged = dt.datetime.fromisoformat(pull["merged_at"])
-                head = pull["head"]["sha"]
-                return Review(pull["number"], head, author, tuple(sorted(people)), merged)
+            if not pull["merged_at"] or pull["base"]["ref"] != BRANCH:
+                continue
+            if not self._was_merged_as(commit, pull):
+                continue
+            number, head = int(pull["number"]), pull["head"]["sha"]
+            author = (pull["user"] or {}).get("login", "")  # nobody: the account was deleted
+            nobodies = {login.lower() for login in (author, *exclude)}
+            last: dict[str, str] = {}
+            for review in self.pages(f"/pulls/{number}/reviews"):
+                user = review["user"] or {}
+                if user.get("type") == "User" and review["state"] in OPINIONS:
+                    fresh = review["commit_id"] == head
+                    last[user["login"]] = review["state"] if fresh else "STALE"
+            people = sorted(name for name, state in last.items() if state == "APPROVED")
+            merged = dt.datetime.fromisoformat(pull["merged_at"])
+            others = (name for name in people if name.lower() not in nobodies)
+            approved = (name for name in others if not permitted or self._may_write(name))
+            return Review(number, head, author, tuple(approved), merged)
         return None
 
+    def _was_merged_as(self, commit: str, pull: Json) -> bool:
+        """Whether the merge made this commit. GitHub lists the branch's own commits too, which
+        somebody may have pushed later, and which hold what nobody approved."""
+        if pull["merge_commit_sha"] == commit:
+            return True
+        own = self.pages(f"/pulls/{pull['number']}/commits")  # a rebase makes others of them
+        return all(listed["sha"] != commit for listed in own)
 
-def _is_person_of_ours(review: Json) -> bool:
-    user = review["user"] or {}  # nobody, where the account was deleted
-    return user.get("type") == "User" and review.get("author_association") in PEOPLE
+    def _may_write(self, login: str) -> bool:
+        """Asked, since a job's token does not see a membership that is private."""
+        found = self.find(f"/collaborators/{login}/permission")
+        return found is not None and found["permission"] in WRITERS

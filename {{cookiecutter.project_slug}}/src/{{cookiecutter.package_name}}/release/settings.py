@@ -11,6 +11,10 @@ from .github import GitHub
 from .github_api import GitHubError, Json
 
 RULESET = ".github/rulesets/main.json"
+LEDGER_RULESET = ".github/rulesets/env.json"
+KEY_RULESET = ".github/rulesets/env-key.json"
+RELEASE = "release"  # the environment whose secret is the key
+NOT_VISIBLE = "not visible with this token"
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Settings:
     def __init__(self, github: GitHub, root: Path) -> None:
         self.github, self.root = github, root
         self.name, self.server = github.repository.name, github.repository.server
+        self._rulesets: dict[str, Json | None] = {}
         self.owner, self.api = self.name.split("/")[0], github.repository.api
 
     def page(self, path: str) -> str:
@@ -77,16 +82,26 @@ class Settings:
         """Private, on a plan without rulesets; it has no code owners and environments either."""
         return self.rulesets is None
 
+    def wanted_ruleset(self, path: str) -> Json:
+        """A file of .github/rulesets."""
+        found: Json = read_json(self.root / path)
+        return found
+
+    def ruleset(self, path: str) -> Json | None:
+        """The repository's ruleset of the name that the file gives, if there is one."""
+        if path not in self._rulesets:
+            name = self.wanted_ruleset(path)["name"]
+            same = next((r for r in self.rulesets or [] if r["name"] == name), None)
+            self._rulesets[path] = self.github.get(f"/rulesets/{same['id']}") if same else None
+        return self._rulesets[path]
+
     @cached_property
-    def wanted_rules(self) -> Json:
-        """.github/rulesets/main.json"""
-        found: Json = read_json(self.root / RULESET)
+    def release(self) -> Json | None:
+        """The environment of the job that appends to the ledger, if there is one."""
+        found: Json | None = self.github.find(f"/environments/{RELEASE}")
         return found
 
     @cached_property
-    def main_rules(self) -> Json | None:
-        """The repository's ruleset of that name, if there is one."""
-        name = self.wanted_rules["name"]
-        same = next((r for r in self.rulesets or [] if r["name"] == name), None)
-        found: Json | None = self.github.get(f"/rulesets/{same['id']}") if same else None
-        return found
+    def write_keys(self) -> list[str]:
+        """The titles of the deploy keys that may push; shown to administrators."""
+        return [key["title"] for key in self.github.pages("/keys") if not key["read_only"]]

@@ -1,14 +1,13 @@
 """What the settings of a repository should be, and the requests that make them so."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
 
 from ..config import ENVIRONMENTS
 from ..errors import RefusedError
+from . import protection, rulesets
 from .github_api import GitHubError, Json
 from .settings import Settings
+from .steps import Difference, Step, differences
 
 WORKFLOWS = "/actions/permissions/workflow"
 PULL_REQUESTS = "can_approve_pull_request_reviews"  # so the API calls it
@@ -28,42 +27,19 @@ LABELS = {  # colour and description; the workflows, or the issue forms, use eac
 RIGHTS = "Administration, Environments, Issues and Variables"
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A setting as it is, and as it should be; `old` is None where it is not there."""
-
-    name: str
-    old: str | None
-    new: str
-
-    def __str__(self) -> str:
-        if self.old is not None:
-            return f"~ {self.name}: {self.old} -> {self.new}"
-        return f"+ {self.name}{f': {self.new}' if self.new else ''}"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One request, and the differences that it removes."""
-
-    differences: tuple[Difference, ...]
-    method: Literal["POST", "PUT", "PATCH"]
-    path: str
-    content: Json
-
-    def __str__(self) -> str:
-        return "\n".join(map(str, self.differences))
-
-
-def plan(settings: Settings) -> list[Step]:
+def plan(settings: Settings, strict: bool = False) -> list[Step]:
     """Every request that is needed; none where all is as it should be.
+
+    `strict`: only a deploy key may append to the ledger's branches.
 
     Raises:
         RefusedError: The token may not see a setting, and so may not change it.
     """
     try:
         # A ruleset that comes before main would refuse the first push.
-        rules = ruleset(settings) if settings.pushed else []
+        rules: list[Step] = []
+        if settings.pushed:
+            rules = [*rulesets.steps(settings), *protection.steps(settings, strict)]
         return [
             *workflows(settings), *trust(settings), *rules, *environments(settings),
             *labels(settings),
@@ -96,8 +72,8 @@ def workflows(settings: Settings) -> list[Step]:
     wanted: Json = {"default_workflow_permissions": "read"}
     if "PROMOTION_APP_ID" not in settings.variables:
         wanted[PULL_REQUESTS] = True
-    differences = _differences({WORDS[key]: (found.get(key), wanted[key]) for key in wanted})
-    return [Step(differences, "PUT", WORKFLOWS, wanted)] if differences else []
+    wrong = differences({WORDS[key]: (found.get(key), wanted[key]) for key in wanted})
+    return [Step(wrong, "PUT", WORKFLOWS, wanted)] if wrong else []
 
 
 def trust(settings: Settings) -> list[Step]:
@@ -109,24 +85,6 @@ def trust(settings: Settings) -> list[Step]:
     difference = Difference("variable TRUST", None, value)
     content = {"name": "TRUST", "value": value}
     return [Step((difference,), "POST", "/actions/variables", content)]
-
-
-def ruleset(settings: Settings) -> list[Step]:
-    """The rules of main, as .github/rulesets/main.json has them."""
-    if settings.is_limited:
-        return []
-    wanted, there = settings.wanted_rules, settings.main_rules
-    name = f"ruleset {wanted['name']}"
-    if there is None:
-        kinds = ", ".join(rule["type"] for rule in wanted["rules"])
-        return [Step((Difference(name, None, kinds),), "POST", "/rulesets", wanted)]
-    old, new = _flat(there), _flat(wanted)
-    if "bypass_actors" not in old:  # shown to administrators only
-        new.pop("bypass_actors", None)
-    kinds_there = {rule["type"]: False for rule in there["rules"]}  # of which others have to go
-    pairs = {f"{name}, {k}": (old.get(k), value) for k, value in (kinds_there | new).items()}
-    differences = _differences(pairs)
-    return [Step(differences, "PUT", f"/rulesets/{there['id']}", wanted)] if differences else []
 
 
 def environments(settings: Settings) -> list[Step]:
@@ -154,38 +112,3 @@ def labels(settings: Settings) -> list[Step]:
             difference = Difference(f"label {name}", "no description", description)
             steps.append(Step((difference,), "PATCH", f"/labels/{name}", content))
     return steps
-
-
-def _differences(pairs: dict[str, tuple[Any, Any]]) -> tuple[Difference, ...]:
-    """Of settings by name, as they are and as they should be."""
-    return tuple(
-        Difference(name, _shown(old), _shown(new))
-        for name, (old, new) in pairs.items()
-        if old != new
-    )
-
-
-def _flat(rules: Json) -> dict[str, Any]:
-    """What a ruleset says, by name: `True` for each kind of rule, and that rule's parameters."""
-    names = ("target", "enforcement", "conditions", "bypass_actors")
-    flat = {name: _given(rules[name]) for name in names if name in rules}
-    for rule in rules["rules"]:
-        flat[rule["type"]] = True
-        for key, value in (rule.get("parameters") or {}).items():
-            flat[f"{rule['type']}.{key}"] = _given(value)
-    return flat
-
-
-def _given(value: Any) -> Any:
-    """Without what GitHub answers null for, because nobody said anything about it."""
-    if isinstance(value, list):
-        return [_given(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _given(item) for key, item in value.items() if item is not None}
-    return value
-
-
-def _shown(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return "yes" if value else "no"
-    return value if isinstance(value, str) else json.dumps(value)
