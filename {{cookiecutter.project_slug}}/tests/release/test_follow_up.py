@@ -99,6 +99,7 @@ def test_promotions_that_were_overtaken_look_so(world: sandbox.Sandbox, fake: Fa
     world.here.pull_requests.open(waiting.branch, waiting.title, waiting.head, waiting.body)
     assert stale(world, fake) == ""
     world.merge(other.branch)
+    world.release("staging")
     assert f"{waiting.branch} is stale" in stale(world, fake)
     (status,) = fake.rows[f"/commits/{waiting.head}/statuses"]
     assert (status["context"], status["state"]) == ("gate", "failure")
@@ -113,6 +114,7 @@ def test_the_verb_that_records_marks_what_was_overtaken(
     other = world.promote("staging").pull_request
     world.here.pull_requests.open(waiting.branch, waiting.title, waiting.head, waiting.body)
     world.merge(other.branch)
+    world.release("staging")
     result = tmp_path / "deployment.json"
     result.write_bytes(msgspec.json.encode(done(world, "unchanged")))
     monkeypatch.setattr(cli_github, "workspace", lambda: world.here)
@@ -126,11 +128,13 @@ def test_production_does_not_wait_for_what_staging_left(
 ) -> None:
     world.candidate(BETTER)
     world.merge(world.promote("staging").pull_request.branch)
+    world.release("staging")
     world.clock += dt.timedelta(hours=25)
     waiting = world.promote("production").pull_request
     assert stale(world, fake) == ""
     world.candidate(BETTER | {"seed": 9})
     world.merge(world.promote("staging").pull_request.branch)
+    world.release("staging")
     assert f"{waiting.branch} is stale" in stale(world, fake)
     (status,) = fake.rows[f"/commits/{waiting.head}/statuses"]
     assert status["description"] == "stale: staging moved; promote again"
@@ -152,6 +156,7 @@ def soaking(world: sandbox.Sandbox, fake: FakeGitHub) -> str:
     """A better model runs in staging."""
     digest = world.candidate(BETTER)
     world.merge(world.promote("staging").pull_request.branch)
+    world.release("staging")
     fake.client().deployment(
         "staging", entries(world, "staging")[0].released.main, "success", "runs"
     )
@@ -201,6 +206,7 @@ def test_what_somebody_said_no_to_is_not_offered(
 def test_a_held_model_is_not_offered(world: sandbox.Sandbox, fake: FakeGitHub) -> None:
     release_both(world, BETTER)
     world.roll_back("production")
+    world.release("production")
     fake.client().deployment(
         "staging", entries(world, "staging")[0].released.main, "success", "runs"
     )

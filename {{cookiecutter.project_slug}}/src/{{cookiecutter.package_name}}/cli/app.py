@@ -75,7 +75,7 @@ def _plain(value: Any) -> Any:
 
 def main() -> None:
     """Run a verb; a fault that a person can mend is one line, without a traceback."""
-    from . import github, pipeline, promotion, release, service, settings  # noqa: F401 - verbs
+    from . import github, ledger, pipeline, promotion, release, service, settings  # noqa: F401 - verbs
 
     try:
         app()

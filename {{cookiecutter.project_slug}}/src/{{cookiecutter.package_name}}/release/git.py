@@ -116,6 +116,14 @@ class Git:
                 return self.run("rev-parse", f"{name}^{{commit}}")
         return None
 
+    def fetched(self, source: str, reference: str) -> str | None:
+        """The commit of a reference of another clone, brought here; None where it has none."""
+        try:
+            self.run("fetch", "--quiet", "--no-tags", source, reference)
+            return self.run("rev-parse", "FETCH_HEAD")
+        except GitError:
+            return None
+
     def resolve_exactly(self, branch: str) -> str | None:
         """The commit of a branch where branches are shared; never one of this clone only."""
         place = "refs/remotes/origin" if self.has_origin() else "refs/heads"

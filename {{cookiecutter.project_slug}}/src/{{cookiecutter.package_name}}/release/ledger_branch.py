@@ -73,7 +73,7 @@ def append(git: Git, ledger: Ledger, note: Released | Outcome, folder: str, mess
             text = f"a branch called `env` is in the way of `{name}`: rename it"
             raise RefusedError(text) from None
         raise RacedError(f"{name} did not move: {error}") from None
-    git.run("update-ref", _seen(ledger.environment), commit)
+    git.run("update-ref", seen(ledger.environment), commit)
     return commit
 
 
@@ -82,21 +82,21 @@ def encode(note: Released | Outcome) -> bytes:
     return msgspec.json.format(msgspec.json.encode(note, order="sorted"), indent=1) + b"\n"
 
 
-def _seen(environment: str) -> str:
+def seen(environment: str) -> str:
     """What this clone remembers of a ledger. It also keeps git from forgetting the objects."""
     return f"refs/model/seen/{environment}"
 
 
 def _refuse_shorter(git: Git, environment: str, tip: str | None) -> None:
     name = branch(environment)
-    seen = git.run("for-each-ref", "--format=%(objectname)", _seen(environment))
-    if seen and (tip is None or not git.is_ancestor(seen, tip)):
+    known = git.run("for-each-ref", "--format=%(objectname)", seen(environment))
+    if known and (tip is None or not git.is_ancestor(known, tip)):
         raise TruncatedError(
             f"{name} is {'missing' if tip is None else 'not what it was'}: this clone has seen"
-            f" {seen[:7]} there; run `model ledger restore {environment}`"
+            f" {known[:7]} there; run `model ledger restore {environment}`"
         )
-    if tip and tip != seen:
-        git.run("update-ref", _seen(environment), tip)
+    if tip and tip != known:
+        git.run("update-ref", seen(environment), tip)
 
 
 @dataclass

@@ -41,7 +41,12 @@ def changes(git: Git, main: str, environment: str, most: int = 0) -> tuple[Named
 def started(git: Git, head: str, released: str | None) -> str:
     """From where on what decides must have been approved: the last release, or the commit that
     brought this engine, which nobody could approve by its rules."""
-    return released or (git.line(head, ENGINE) or git.line(head))[-1]
+    return released or adopted(git, head)
+
+
+def adopted(git: Git, head: str) -> str:
+    """The commit that brought this engine; the first of all, where it is not in the repository."""
+    return (git.line(head, ENGINE) or git.line(head))[-1]
 
 
 def protected(git: Git, head: str, start: str) -> tuple[str, ...]:

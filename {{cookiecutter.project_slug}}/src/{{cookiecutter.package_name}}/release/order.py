@@ -42,6 +42,15 @@ def ledger(git: Git, change: Change, record: Record) -> Iterator[Finding]:
     yield Finding("ledger", True, f"{name} is whole: {count} release{'s' if count != 1 else ''}")
 
 
+def old(git: Git, change: Change) -> Iterator[Finding]:
+    """Whether a record of the version before may still be verified: it was merged before ledgers
+    were. Clocks of that time are not known, so soak and freezes are not judged."""
+    start = main_line.adopted(git, change.ledger.main or change.parent)
+    ok = git.is_ancestor(change.head, start)
+    text = f"of the time before {start[:7]}, which brought the ledger; soak and freezes not judged"
+    yield Finding("ledger", ok, text if ok else "the record is of an older version: promote again")
+
+
 def comparison(change: Change, record: Record) -> Finding:
     """Whether the reviewer compared with what runs."""
     current, where = change.ledger.effective, change.environment

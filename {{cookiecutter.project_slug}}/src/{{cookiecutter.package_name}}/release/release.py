@@ -121,15 +121,27 @@ def append(workspace: Workspace, draft: Draft) -> Entry:
     _refuse_failed(environment, waiting, outcome)
     if outcome.record is None or outcome.kind == "in step":
         raise RacedError(f"{environment}: there is nothing to release any more")
-    note = _entry(workspace, ledger, waiting, outcome, outcome.record)
-    words = f"{note.change.capitalize()} {short(note.model)} to {environment}"
-    place = f"{waiting}:{folder(environment)}"
-    commit = ledger_branch.append(git, ledger, note, place, f"{words}\n\n{waiting}")
-    remember(workspace, environment, commit)
+    commit = write(workspace, ledger, waiting, outcome, outcome.record)
     found = workspace.ledger(environment, main).find(commit)
     if found is None:  # never: it was checked as a reader does
         raise RefusedError(f"{environment}: {commit[:7]} was appended, and does not count")
     return found
+
+
+def write(
+    workspace: Workspace, ledger: Ledger, main: str, outcome: Verification, record: Record
+) -> str:
+    """Append an entry for what passed; its commit.
+
+    Raises:
+        RacedError: Somebody else appended first.
+    """
+    note, name = _entry(workspace, ledger, main, outcome, record), ledger.environment
+    words = f"{note.change.capitalize()} {short(note.model)} to {name}\n\n{main}"
+    place = f"{main}:{folder(name)}"
+    commit = ledger_branch.append(workspace.git, ledger, note, place, words)
+    remember(workspace, name, commit)
+    return commit
 
 
 def on_main(
@@ -157,7 +169,8 @@ def proposed(workspace: Workspace, environment: Environment, head: str, base: st
 def _entry(
     workspace: Workspace, ledger: Ledger, main: str, outcome: Verification, record: Record
 ) -> Released:
-    kind: Kind = "rollback" if outcome.kind == "rollback" else record.intent
+    kind: Kind = "migrate" if record.schema_version == 1 else record.intent
+    kind = "rollback" if outcome.kind == "rollback" else kind
     review, current = outcome.review, ledger.effective
     checks = (*outcome.checks, *outcome.rules)
     return Released(

@@ -1,0 +1,94 @@
+"""`model ledger VERB`: what keeps the branches of verified releases, besides `model release`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .app import Environment, Json, app, emit, workspace
+
+ledger = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Append to, restore or begin `env/ENVIRONMENT`, where verified releases stand.",
+)
+app.add_typer(ledger, name="ledger")
+
+
+@ledger.command("append")
+def append_verb(
+    drafts: Annotated[list[Path], typer.Argument(help="Files that `model release` wrote.")],
+    as_json: Json = False,
+) -> None:
+    """Append what another job verified.
+
+    It loads no model: the files are data, which may have been forged.
+
+    Example: model ledger append drafts/staging.json
+    """
+    from ..errors import ModelError
+    from ..release.draft import Draft
+    from ..release.record import short
+    from ..release.release import append
+
+    here, facts, lines, failed = workspace(), [], [], False
+    for path in drafts:  # one that fails does not hold up the others
+        try:
+            entry = append(here, Draft.read(path))
+        except ModelError as error:
+            failed = True
+            facts.append({"draft": str(path), "entry": None, "error": str(error)})
+            lines.append(f"failed: {error}")
+        else:
+            facts.append({"draft": str(path), "entry": entry.commit, "error": None})
+            name, model = entry.released.environment, short(entry.model)
+            lines.append(f"{name}: {model} is released, entry {entry.commit[:7]}")
+    emit(as_json, facts, "\n".join(lines))
+    raise typer.Exit(1 if failed else 0)
+
+
+@ledger.command("restore")
+def restore_verb(
+    environment: Annotated[Environment, typer.Argument(help="The environment.")],
+    source: Annotated[
+        str | None, typer.Option("--from", help="Another clone; default: what this one has seen.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Bring back a ledger that is missing or was cut.
+
+    Example: model ledger restore production --from /srv/agent/checkout
+    """
+    from ..release.repair import restore
+
+    tip = restore(workspace(), environment, source)
+    emit(as_json, {"environment": environment, "tip": tip}, f"env/{environment} is at {tip[:7]}")
+
+
+@ledger.command("migrate")
+def migrate_verb(as_json: Json = False) -> None:
+    """Begin the ledgers of a project that was made before there were any.
+
+    Each record that main named is verified again; what does not verify is left out, and told.
+
+    Example: model ledger migrate
+    """
+    from ..config import ENVIRONMENTS
+    from ..errors import RefusedError
+    from ..release.repair import migrate
+
+    here, lines = workspace(), []
+    for name in ENVIRONMENTS:
+        try:
+            for line in migrate(here, name):
+                lines.append(line)
+                if not as_json:
+                    typer.echo(line)
+        except RefusedError as error:
+            lines.append(f"{name}: {error}")
+            if not as_json:
+                typer.echo(lines[-1])
+    if as_json:
+        emit(True, lines, "")
+    elif not lines:
+        typer.echo("main named no model yet: nothing to migrate")
