@@ -3,6 +3,7 @@
 from {{ cookiecutter.package_name }} import (
     config,
     data,
+    document,
     errors,
     features,
     files,
@@ -133,6 +134,7 @@ __all__ = [
     "docker",
     "docker_driver",
     "doctor",
+    "document",
     "drift",
     "driver",
     "errors",

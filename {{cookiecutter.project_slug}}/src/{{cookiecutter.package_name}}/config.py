@@ -4,11 +4,11 @@ import datetime as dt
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
+from .document import YAML_BYTES, parse_yaml, read_bytes, validate
 from .errors import InputError
-from .pipeline.evaluation import Strict, faults
+from .pipeline.evaluation import Strict
 
 Environment = Literal["staging", "production"]
 ENVIRONMENTS: tuple[Environment, ...] = ("staging", "production")
@@ -193,40 +193,18 @@ class Policy(Strict):
 File = TypeVar("File", bound=BaseModel)
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML where a key given twice is an error, not a silent overwrite."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is given twice", node.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
 def parse(text: str | bytes, kind: type[File], name: str) -> File:
     """Parse YAML into a validated object.
 
     Raises:
-        InputError: Each fault with the path of its key.
+        InputError: Each fault with its line, or the path of its key.
     """
-    try:
-        content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - it is a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{name}: expected keys and values, found {type(content).__name__}")
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        raise InputError(f"{name}: {faults(error)}") from None
+    return validate(parse_yaml(text, name), kind, name)
 
 
 def read(path: Path, kind: type[File]) -> File:
     """Read and validate a YAML file, such as `read(Path("params.yaml"), Params)`."""
     try:
-        return parse(path.read_bytes(), kind, path.name)
+        return parse(read_bytes(path, YAML_BYTES), kind, path.name)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
