@@ -39,6 +39,8 @@ def test_a_wrong_parameter_is_named_by_its_path(change: dict[str, object], path:
         ({"environments": {"staging": {}}}, "production"),
         ({"champion": {"calibration_error": {"margin": 0.1}}}, "brier"),
         ({"budgets": {"size_mb": 0, "latency_ms": 1}}, "size_mb"),
+        ({"slices": {"metric": "brier"}}, "slices: give `min`, `max` or `margin`"),
+        ({"slices": {"metric": "brier", "max": 1, "columns": "sex"}}, "slices.columns"),
     ],
 )
 def test_a_policy_that_cannot_refuse_is_refused(change: dict[str, object], path: str) -> None:

@@ -112,11 +112,22 @@ class ChampionLimit(Strict):
 class SliceLimits(Strict):
     """Limits for each slice with at least `min_rows` rows, judged on the value itself."""
 
+    columns: tuple[str, ...] = Field(
+        (),
+        description="columns whose slices must be judged; with none, those of params.yaml",
+    )
+
     metric: MetricName
     min: float | None = None
     max: float | None = None
     margin: Annotated[float, Field(ge=0)] | None = None
     min_rows: Annotated[int, Field(ge=1)] = 30
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.min is None and self.max is None and self.margin is None:
+            raise ValueError("give `min`, `max` or `margin`")
+        return self
 
 
 class Budgets(Strict):
@@ -188,6 +199,11 @@ class Policy(Strict):
                 "compare `brier` or `log_loss` with the champion, calibration has none"
             )
         return self
+
+    @property
+    def slice_columns(self) -> tuple[str, ...]:
+        """The columns whose slices must be evaluated, whatever params.yaml names."""
+        return self.slices.columns if self.slices else ()
 
 
 File = TypeVar("File", bound=BaseModel)

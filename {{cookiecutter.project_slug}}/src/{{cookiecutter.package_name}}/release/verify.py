@@ -109,9 +109,8 @@ def evaluate_stored(
     workspace: Workspace, model: str, champion: str | None, data: DataDigests, commit: str,
     policy: Policy,
 ) -> tuple[Evaluation, Scored]:  # fmt: skip
-    """Evaluate a packaged model on its pinned holdout, fetched by digest.
-
-    The slices are those of params.yaml at `commit`, the source of the model.
+    """Evaluate a packaged model on its pinned holdout, fetched by digest; slices are those of the
+    policy, and of params.yaml at `commit`, the source of the model.
 
     Raises:
         RefusedError: An artefact vanished or was changed.
@@ -124,6 +123,7 @@ def evaluate_stored(
         champion_digest=champion,
         holdout_digest=data.holdout,
         slices=workspace.params_at(commit).slices,
+        mandatory=policy.slice_columns,
         slice_metric=policy.slices.metric if policy.slices else None,
         min_rows=policy.slices.min_rows if policy.slices else 1,
     )
