@@ -158,10 +158,20 @@ class EnvironmentRules(Strict):
     needs: Environment | None = Field(None, description="take only what this environment runs")
     soak_hours: Annotated[float, Field(ge=0)] = 0
     approvals: Annotated[int, Field(ge=0)] = Field(0, description="asked of GitHub at deployment")
+    rollback_approvals: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="approvals of a rollback; default: as `approvals`"
+    )
     freeze: tuple[Freeze, ...] = ()
     port: Annotated[int, Field(ge=0, lt=65536)] = Field(
         0, description="embedded deployment; 0: any"
     )
+    retired: bool = Field(False, description="nothing is released here any more; its ledger stays")
+
+    def approvals_for(self, rollback: bool) -> int:
+        """How many people must have approved a promotion, or a rollback."""
+        if rollback and self.rollback_approvals is not None:
+            return self.rollback_approvals
+        return self.approvals
 
 
 class DriftLimits(Strict):
