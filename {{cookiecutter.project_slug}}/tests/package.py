@@ -3,6 +3,7 @@
 from {{ cookiecutter.package_name }} import (
     config,
     data,
+    document,
     errors,
     features,
     files,
@@ -156,6 +157,7 @@ __all__ = [
     "docker",
     "docker_driver",
     "doctor",
+    "document",
     "draft",
     "drift",
     "driver",

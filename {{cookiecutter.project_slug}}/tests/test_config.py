@@ -28,6 +28,10 @@ def test_a_wrong_parameter_is_named_by_its_path(change: dict[str, object], path:
     assert "\n" not in str(refusal.value)
 
 
+def with_rules(**rules: object) -> dict[str, object]:
+    return {"environments": {"staging": rules, "production": {}}}
+
+
 @pytest.mark.parametrize(
     ("change", "path"),
     [
@@ -39,6 +43,10 @@ def test_a_wrong_parameter_is_named_by_its_path(change: dict[str, object], path:
         ({"environments": {"staging": {}}}, "production"),
         ({"champion": {"calibration_error": {"margin": 0.1}}}, "brier"),
         ({"budgets": {"size_mb": 0, "latency_ms": 1}}, "size_mb"),
+        ({"slices": {"metric": "brier"}}, "slices: give `min`, `max` or `margin`"),
+        ({"slices": {"metric": "brier", "max": 1, "columns": "sex"}}, "slices.columns"),
+        (with_rules(rollback_approvals=-1), "staging.rollback_approvals"),
+        (with_rules(retired="soon"), "staging.retired"),
     ],
 )
 def test_a_policy_that_cannot_refuse_is_refused(change: dict[str, object], path: str) -> None:
@@ -57,6 +65,25 @@ def test_what_is_not_a_mapping_is_one_clear_line(text: str) -> None:
 def test_a_key_given_twice_is_refused() -> None:
     with pytest.raises(errors.InputError, match="'seed' is given twice"):
         config.parse(PARAMS + "seed: 8\n", config.Params, "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("settings", "promotion", "rollback"),
+    [
+        ({}, 0, 0),
+        ({"approvals": 2}, 2, 2),
+        ({"approvals": 2, "rollback_approvals": 1}, 2, 1),
+        ({"approvals": 1, "rollback_approvals": 0}, 1, 0),
+    ],
+)
+def test_a_rollback_needs_as_many_approvals_as_a_promotion_unless_told(
+    settings: dict[str, int], promotion: int, rollback: int
+) -> None:
+    text = yaml.safe_dump(yaml.safe_load(POLICY) | with_rules(**settings))
+    rules = config.parse(text, config.Policy, "policy.yaml").environments["staging"]
+    assert rules.approvals_for(rollback=False) == promotion
+    assert rules.approvals_for(rollback=True) == rollback
+    assert not rules.retired
 
 
 def test_a_freeze_that_ends_before_it_starts_is_refused() -> None:

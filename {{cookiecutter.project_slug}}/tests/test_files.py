@@ -29,6 +29,12 @@ def test_what_is_not_json_is_one_line(tmp_path: Path) -> None:
         files.read_json(tmp_path / "a.json")
 
 
+def test_json_nested_too_deep_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[" * 200_000)
+    with pytest.raises(errors.InputError, match="cannot be read as JSON: nested too deep"):
+        files.read_json(tmp_path / "a.json")
+
+
 def test_canonical_json_refuses_what_json_has_not() -> None:
     with pytest.raises(ValueError, match="JSON"):
         files.canonical_json({"a": float("nan")})

@@ -4,11 +4,11 @@ import datetime as dt
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
+from .document import YAML_BYTES, parse_yaml, read_bytes, validate
 from .errors import InputError
-from .pipeline.evaluation import Strict, faults
+from .pipeline.evaluation import Strict
 
 Environment = Literal["staging", "production"]
 ENVIRONMENTS: tuple[Environment, ...] = ("staging", "production")
@@ -112,11 +112,22 @@ class ChampionLimit(Strict):
 class SliceLimits(Strict):
     """Limits for each slice with at least `min_rows` rows, judged on the value itself."""
 
+    columns: tuple[str, ...] = Field(
+        (),
+        description="columns whose slices must be judged; with none, those of params.yaml",
+    )
+
     metric: MetricName
     min: float | None = None
     max: float | None = None
     margin: Annotated[float, Field(ge=0)] | None = None
     min_rows: Annotated[int, Field(ge=1)] = 30
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.min is None and self.max is None and self.margin is None:
+            raise ValueError("give `min`, `max` or `margin`")
+        return self
 
 
 class Budgets(Strict):
@@ -150,16 +161,17 @@ class EnvironmentRules(Strict):
     rollback_approvals: Annotated[int, Field(ge=0)] | None = Field(
         None, description="approvals of a rollback; default: as `approvals`"
     )
-    retired: bool = Field(False, description="nothing is released here any more")
     freeze: tuple[Freeze, ...] = ()
     port: Annotated[int, Field(ge=0, lt=65536)] = Field(
         0, description="embedded deployment; 0: any"
     )
+    retired: bool = Field(False, description="nothing is released here any more; its ledger stays")
 
     def approvals_for(self, rollback: bool) -> int:
-        """How many people must approve a change."""
-        own = self.rollback_approvals
-        return own if rollback and own is not None else self.approvals
+        """How many people must have approved a promotion, or a rollback."""
+        if rollback and self.rollback_approvals is not None:
+            return self.rollback_approvals
+        return self.approvals
 
 
 class DriftLimits(Strict):
@@ -198,44 +210,27 @@ class Policy(Strict):
             )
         return self
 
+    @property
+    def slice_columns(self) -> tuple[str, ...]:
+        """The columns whose slices must be evaluated, whatever params.yaml names."""
+        return self.slices.columns if self.slices else ()
+
 
 File = TypeVar("File", bound=BaseModel)
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML where a key given twice is an error, not a silent overwrite."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is given twice", node.start_mark
-                )
-        return super().construct_mapping(node, deep)
 
 
 def parse(text: str | bytes, kind: type[File], name: str) -> File:
     """Parse YAML into a validated object.
 
     Raises:
-        InputError: Each fault with the path of its key.
+        InputError: Each fault with its line, or the path of its key.
     """
-    try:
-        content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - it is a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{name}: expected keys and values, found {type(content).__name__}")
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        raise InputError(f"{name}: {faults(error)}") from None
+    return validate(parse_yaml(text, name), kind, name)
 
 
 def read(path: Path, kind: type[File]) -> File:
     """Read and validate a YAML file, such as `read(Path("params.yaml"), Params)`."""
     try:
-        return parse(path.read_bytes(), kind, path.name)
+        return parse(read_bytes(path, YAML_BYTES), kind, path.name)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None

@@ -50,6 +50,8 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_bytes())
+    except RecursionError:
+        raise InputError(f"{path}: cannot be read as JSON: nested too deep") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON: {error}") from None
 

@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 import pandas as pd
 import typer
-import yaml
 
 from .config import ENVIRONMENTS, Environment
+from .document import parse_yaml
 from .errors import ModelError, RefusedError
 from .files import write_atomically
 from .monitoring.monitor import markdown, monitor
@@ -104,7 +104,7 @@ def rehearse(root: Path, output: Path, quiet: bool = False) -> list[Step]:
     with sandbox(root) as scene:
         (scene.here.root / "rehearsal").mkdir()
         play = Rehearsal(scene, quiet)
-        own = yaml.safe_load((root / "params.yaml").read_text())["model"]
+        own = parse_yaml((root / "params.yaml").read_bytes(), "params.yaml")["model"]
         try:
             _play(play, own)
         finally:

@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from .config import Environment
+from .config import Environment, Params, Policy, read
+from .document import parse_yaml
 from .errors import ModelError
 from .files import write_atomically
 from .pipeline.train import train
@@ -71,7 +72,8 @@ class Sandbox:
 
     def candidate(self, changes: dict[str, Any]) -> str:
         """Commit these changes to params.yaml, train, package; the model's digest."""
-        content = yaml.safe_load((self.here.root / "params.yaml").read_text()) | changes
+        path = self.here.root / "params.yaml"
+        content = parse_yaml(path.read_bytes(), path.name) | changes
         self.commit("params.yaml", yaml.safe_dump(content, sort_keys=False))
         train(self.here.params, self.here.root, self.here.candidate)
         return package(self.here).model
@@ -103,7 +105,9 @@ def sandbox(root: Path) -> Iterator[Sandbox]:
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as directory:
         copy, origin = Path(directory) / "project", Path(directory) / "origin.git"
         shutil.copytree(root, copy, ignore=shutil.ignore_patterns(*IGNORED))
-        policy = yaml.safe_load((copy / "policy.yaml").read_text())
+        read(copy / "params.yaml", Params)  # a fault is named before they are taken apart
+        read(copy / "policy.yaml", Policy)
+        policy = parse_yaml((copy / "policy.yaml").read_bytes(), "policy.yaml")
         for rules in policy["environments"].values():
             rules.pop("port", None)
             rules.pop("freeze", None)

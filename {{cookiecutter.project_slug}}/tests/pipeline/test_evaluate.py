@@ -215,6 +215,21 @@ def test_a_slice_of_one_class_has_no_ranking_but_is_listed(world: World) -> None
     assert north.candidate is not None
 
 
+@pytest.mark.parametrize(
+    ("chosen", "columns"),
+    [
+        ((), ["clinic", "mean radius"]),  # the categories stay when the policy adds a column
+        (("mean texture",), ["mean texture", "mean radius"]),
+        (("mean radius",), ["mean radius"]),
+    ],
+)
+def test_mandatory_columns_are_added_to_the_slices(
+    world: World, chosen: tuple[str, ...], columns: list[str]
+) -> None:
+    found, _ = judge(world.candidate, None, world.holdout, slices=chosen, mandatory=["mean radius"])
+    assert list(dict.fromkeys(part.column for part in found.slices)) == columns
+
+
 def test_small_slices_have_no_interval(world: World) -> None:
     rows = part(world.evaluation, "clinic", "west").rows
     for least, seen in ((rows, True), (rows + 1, False)):
@@ -290,7 +305,7 @@ def test_a_holdout_that_cannot_judge_is_refused(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"slices": ["altitude"]}, "params.yaml: slices: column 'altitude' is not in the holdout"),
+        ({"slices": ["altitude"]}, "column 'altitude' of params.yaml or policy.yaml is not"),
         ({"slice_metric": "rmse"}, "policy.yaml: slices.metric: rmse is none of roc_auc"),
     ],
 )

@@ -108,8 +108,43 @@ def test_a_required_gain_must_be_shown_not_guessed() -> None:
 
 
 def test_a_small_slice_is_shown_but_not_judged() -> None:
-    assert failed(good(**with_slice(candidate=0.9, rows=29))) == []
+    large = good().slices[0].model_dump() | {"value": "m"}
+    small = large | {"value": "f", "candidate": 0.9, "rows": 29}
+    assert failed(good(slices=[large, small])) == []
     assert failed(good(**with_slice(candidate=0.9, rows=30))) == ["slices[sex = f].max"]
+
+
+def limits(**changes: Any) -> config.Policy:
+    return policy(slices=yaml.safe_load(POLICY)["slices"] | changes)
+
+
+@pytest.mark.parametrize("change", [{"slices": []}, with_slice(rows=29), with_slice(metric="f1")])
+def test_slice_limits_that_judge_no_slice_refuse(change: dict[str, Any]) -> None:
+    assert failed(good(**change)) == ["slices"]
+    assert failed(good(**change), policy(slices=None)) == []
+
+
+def test_a_column_that_the_policy_names_must_be_judged() -> None:
+    assert failed(good(), limits(columns=["sex"])) == []
+    assert failed(good(), limits(columns=["sex", "age"])) == ["slices[age]"]
+    small = {**good().slices[0].model_dump(), "column": "age", "rows": 29}
+    both = good(slices=[good().slices[0].model_dump(), small])
+    assert failed(both, limits(columns=["age", "sex"])) == ["slices[age]"]
+    assert failed(good(slices=[]), limits(columns=["sex"])) == ["slices", "slices[sex]"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (None, "brier is not evaluated by age; run `model evaluate` again"),
+        (29, "29 rows in the largest slice of age, needs 30; hold out more rows, or lower"),
+    ],
+)
+def test_a_column_that_is_not_judged_says_what_to_do(rows: int | None, message: str) -> None:
+    part = good().slices[0].model_dump() | {"column": "age", "rows": rows}
+    found = good(**({"slices": [part]} if rows else {}))
+    (finding,) = (f for f in gate.judge(found, limits(columns=["age"])) if f.name == "slices[age]")
+    assert message in finding.message
 
 
 def test_without_a_champion_only_absolute_limits_apply() -> None:

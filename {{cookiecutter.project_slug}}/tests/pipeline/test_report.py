@@ -90,7 +90,7 @@ def test_a_first_model_says_so() -> None:
     metrics = {
         name: {"candidate": m["candidate"]} for name, m in good().model_dump()["metrics"].items()
     }
-    text = body(champion=None, metrics=metrics, slices=[])
+    text = body(champion=None, metrics=metrics, **with_slice(champion=None, difference=None))
     assert "first model" in text
 
 

@@ -25,11 +25,13 @@ LATENCY_ROWS, LATENCY_SECONDS, WARM_UP_ROWS = 200, 0.2, 3
 def evaluate(
     candidate: Path, champion: Path | None, holdout: pd.DataFrame, *, candidate_digest: str,
     champion_digest: str | None, holdout_digest: str, slices: Sequence[str] = (),
-    slice_metric: str | None = None, min_rows: int = 30, seed: int = 0, resamples: int = 1000,
+    mandatory: Sequence[str] = (), slice_metric: str | None = None, min_rows: int = 30,
+    seed: int = 0, resamples: int = 1000,
 ) -> tuple[Evaluation, Scored]:  # fmt: skip
     """Evaluate a model directory on raw holdout rows, and against a champion where there is one.
-    Slices default to the candidate's categories. Of a champion that cannot be compared fairly only
-    the digest is kept, and `incomparable` says why.
+    Slices default to the candidate's categories; the `mandatory` columns of the policy are added.
+    Of a champion that cannot be compared fairly only the digest is kept, and `incomparable` says
+    why.
 
     Raises:
         RefusedError: A model directory has another digest, or holds what is not trusted.
@@ -53,7 +55,8 @@ def evaluate(
     if metric not in metrics:
         raise InputError(f"policy.yaml: slices.metric: {metric} is none of {', '.join(metrics)}")
     parts = []
-    for column in slices or [c.name for c in told.columns if c.type == "category"]:
+    chosen = slices or [c.name for c in told.columns if c.type == "category"]
+    for column in dict.fromkeys((*chosen, *mandatory)):
         for value, mask in slices_of(holdout, column, told):
             found = compare(scored.rows(mask), [metric], seed=seed, resamples=resamples).get(metric)
             rows = int(mask.sum())

@@ -1,11 +1,11 @@
 """`evaluation.json`: how good the candidate is, and how it compares, as typed objects."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
+from ..document import JSON_BYTES, parse_json, read_bytes, validate
 from ..errors import InputError
 from ..files import canonical_json, write_atomically
 
@@ -90,7 +90,7 @@ class Evaluation(Strict):
     holdout: Digest
     rows: int
     metrics: dict[str, Metric]
-    slices: tuple[Slice, ...] = ()
+    slices: Annotated[tuple[Slice, ...], FailFast()] = ()  # a file of faults takes no seconds
     decisions: Decisions | None = None
     parity: Parity
     cost: Cost
@@ -113,7 +113,7 @@ class Evaluation(Strict):
             InputError: Missing, not JSON, or not of this schema.
         """
         try:
-            content = path.read_bytes()
+            content = read_bytes(path, JSON_BYTES)
         except OSError:
             raise InputError(f"{path}: missing; run `model evaluate`") from None
         return cls.parse(content, str(path))
@@ -121,19 +121,4 @@ class Evaluation(Strict):
     @classmethod
     def parse(cls, content: bytes, name: str) -> "Evaluation":
         """Validate the content of the file called `name`."""
-        try:
-            return cls.model_validate_json(content)
-        except ValidationError as error:
-            raise InputError(f"{name}: {faults(error)}") from None
-
-
-def faults(error: ValidationError) -> str:
-    """All faults of a file on one line, each with its path."""
-    return "; ".join(_fault(e["type"], str(e["msg"]), e["loc"]) for e in error.errors())
-
-
-def _fault(kind: str, message: str, location: Iterable[str | int]) -> str:
-    message = message.removeprefix("Value error, ")
-    if kind.startswith("date"):
-        message = "should be a day, written as YYYY-MM-DD"
-    return f"{'.'.join(str(part) for part in location) or 'file'}: {message}"
+        return validate(parse_json(content, name), cls, name)

@@ -101,9 +101,28 @@ def _difference(name: str, difference: Estimate, limit: ChampionLimit) -> Findin
 def _slices(evaluation: Evaluation, limits: SliceLimits | None) -> Iterator[Finding]:
     if limits is None:
         return
-    for part in evaluation.slices:
-        if part.rows >= limits.min_rows and part.metric == limits.metric:
-            yield from _slice(part, limits)
+    judged = [
+        part
+        for part in evaluation.slices
+        if part.rows >= limits.min_rows and part.metric == limits.metric
+    ]
+    if not judged:
+        message = f"no slice has {limits.metric} on {limits.min_rows} rows or more, so none is"
+        message += " judged; name columns under `slices` in params.yaml, or hold out more rows"
+        yield Finding("slices", False, message)
+    for column in limits.columns:
+        if all(part.column != column for part in judged):
+            yield Finding(f"slices[{column}]", False, _not_judged(column, evaluation, limits))
+    for part in judged:
+        yield from _slice(part, limits)
+
+
+def _not_judged(column: str, evaluation: Evaluation, limits: SliceLimits) -> str:
+    rows = [p.rows for p in evaluation.slices if (p.column, p.metric) == (column, limits.metric)]
+    if not rows:
+        return f"{limits.metric} is not evaluated by {column}; run `model evaluate` again"
+    message = f"{max(rows)} rows in the largest slice of {column}, needs {limits.min_rows}"
+    return f"{message}; hold out more rows, or lower `min_rows` in policy.yaml"
 
 
 def _slice(part: Slice, limits: SliceLimits) -> Iterator[Finding]:

@@ -177,7 +177,7 @@ def _worse(evaluation: Evaluation) -> Iterator[str]:
 def _trust(promotion: Promotion) -> Iterator[str]:
     said = [
         f"{'✅' if check.passed else '❌'} {_escape(check.message)}"
-        for name in ("source", "attestation", "staging first", "numbers", "comparison")
+        for name in ("source", "attestation", "staging first", "soak", "numbers", "comparison")
         for check in promotion.checks
         if check.name == name
     ]

@@ -21,7 +21,8 @@ def slices_of(
     "other". Missing values are a slice of their own.
     """
     if column not in holdout:
-        raise InputError(f"params.yaml: slices: column {column!r} is not in the holdout")
+        where = "params.yaml or policy.yaml"
+        raise InputError(f"slices: column {column!r} of {where} is not in the holdout")
     values = holdout[column]
     discrete = not pd.api.types.is_numeric_dtype(values) or values.nunique() <= MAX_DISCRETE
     if discrete or any(c.name == column and c.type == "category" for c in signature.columns):

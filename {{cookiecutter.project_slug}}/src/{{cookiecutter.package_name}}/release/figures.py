@@ -77,6 +77,7 @@ def evaluate_stored(
         champion_digest=champion,
         holdout_digest=data.holdout,
         slices=workspace.params_at(commit).slices,
+        mandatory=policy.slice_columns,
         slice_metric=policy.slices.metric if policy.slices else None,
         min_rows=policy.slices.min_rows if policy.slices else 1,
     )

@@ -9,6 +9,7 @@ from . import main_line
 from .change import Change
 from .git import Git
 from .ledger import branch
+from .pending import broken
 from .record import Record, record_path, short
 
 
@@ -22,16 +23,12 @@ def ledger(git: Git, change: Change, record: Record) -> Iterator[Finding]:
         said = f"anchored again: {record.reason}" if record.reason else "an anchor gives no reason"
         yield Finding("ledger", bool(record.reason), said)
         return
-    if found.adrift:
-        text = f"{found.adrift}; `model promote {change.environment} --anchor` begins again from it"
-        yield Finding("ledger", False, text)
+    fault = broken(git, found, change.parent)
+    if fault:
+        yield Finding("ledger", False, fault)
         return
     before = main_line.changes(git, change.parent, change.environment, most=1)
     restore = f"restore it with `model ledger restore {change.environment}`"
-    if found.tip is None and before:
-        why = f"{name} is missing, and main named a model before ({before[0].commit[:7]})"
-        yield Finding("ledger", False, f"{why}: {restore}")
-        return
     tips = [record.replaces.tip, *(_tip(git, change, one.blob) for one in before)]
     for tip in tips:
         if tip and (found.tip is None or not git.is_ancestor(tip, found.tip)):

@@ -2,7 +2,8 @@
 
 from ..errors import RefusedError
 from . import main_line
-from .ledger import Ledger
+from .git import Git
+from .ledger import Ledger, branch
 from .record import short
 from .workspace import Workspace
 
@@ -38,12 +39,29 @@ def pending(workspace: Workspace, ledger: Ledger) -> str | None:
     return said.commit
 
 
+def broken(git: Git, ledger: Ledger, before: str) -> str:
+    """Why nothing can be released there, if so: main was rewritten, or the ledger is missing. One
+    that is missing, although main named a model at `before`, was begun."""
+    place = ledger.environment
+    if ledger.adrift:
+        return f"{ledger.adrift}; `model promote {place} --anchor` begins again from it"
+    said = main_line.named(git, before, place) if ledger.tip is None else None
+    if said is not None:
+        why = f"{branch(place)} is missing, and main named a model before ({said.commit[:7]})"
+        return f"{why}: restore it with `model ledger restore {place}`"
+    return ""
+
+
 def refuse_pending(workspace: Workspace, ledger: Ledger) -> None:
     """Nothing is proposed on top of what was not released: nobody could compare it with what runs.
 
     Raises:
-        NotReleasedError: main names something else than what runs.
+        NotReleasedError: main names something else than what runs, or the ledger is not whole.
     """
+    git, said = workspace.git, main_line.named(workspace.git, ledger.main, ledger.environment)
+    fault = broken(git, ledger, f"{said.commit}^1") if said else ""
+    if fault:
+        raise NotReleasedError(fault)
     commit, name = pending(workspace, ledger), ledger.environment
     if commit is not None:
         raise NotReleasedError(

@@ -147,6 +147,7 @@ class Workspace:
             champion_digest=champion.model if champion else None,
             holdout_digest=candidate.holdout,
             slices=self.params.slices,
+            mandatory=self.policy.slice_columns,
             slice_metric=slices.metric if slices else None,
             min_rows=slices.min_rows if slices else 1,
         )
