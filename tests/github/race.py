@@ -199,7 +199,8 @@ def agree(world: World, environment: str) -> str | None:
     assert outcome.error is None, outcome
     here = world.here(world.agent)
     live = history.live(history.history(here.git, here.git.base(), environment))
-    running = supervisor.Processes(world.state / "environments" / environment).running()
+    place = world.state / "environments" / environment
+    running = supervisor.Processes(place, here.git).running()
     public = [process.digest for process in running if process.public_port()]
     assert public == ([live.model] if live else []), (environment, outcome, public, live)
     assert len(running) == len(public), "a process was forgotten"

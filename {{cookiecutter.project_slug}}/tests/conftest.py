@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .package import rehearse, sandbox, workspace
+from .package import git, rehearse, sandbox, workspace
 
 PARAMS = """\
 task: classification
@@ -64,10 +64,27 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def add_code(root: Path) -> None:
+    """What a service is started from: the package as it is here."""
+    here = Path(rehearse.__file__).parents[1]
+    shutil.copytree(here, root / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(here.parent / "pyproject.toml", root)
+
+
+def commit_all(root: Path) -> git.Git:
+    """A repository whose one commit holds what is in this folder."""
+    made = git.Git(root)
+    made.run("init", "--quiet", "--initial-branch", "main")
+    made.run("add", "--all")
+    made.run("-c", "user.name=T", "-c", "user.email=t@localhost", "commit", "-qm", "Start")
+    return made
+
+
 @pytest.fixture(scope="session")
 def first_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A simple model was promoted to staging and, a day later, to production."""
     root = tmp_path_factory.mktemp("first-release")
+    add_code(root)
     (root / "params.yaml").write_text(PARAMS)
     (root / "policy.yaml").write_text(POLICY)
     kept = tmp_path_factory.mktemp("kept") / "world"

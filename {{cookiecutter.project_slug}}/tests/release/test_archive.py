@@ -69,6 +69,7 @@ def tar(*members: tarfile.TarInfo, content: bytes = b"") -> io.BytesIO:
     return stream
 
 
+@pytest.mark.parametrize("folders", [False, True])
 @pytest.mark.parametrize(
     "bad",
     [
@@ -82,18 +83,31 @@ def tar(*members: tarfile.TarInfo, content: bytes = b"") -> io.BytesIO:
         member("link", tarfile.LNKTYPE, "model.json"),
         member("pipe", tarfile.FIFOTYPE),
         member("device", tarfile.CHRTYPE),
-        member("folder", tarfile.DIRTYPE),
         member("model.json"),  # a second time
         member("model.json/below"),  # a file is no folder
     ],
     ids=lambda info: f"{info.type!r} {info.name!r}",
 )
-def test_what_is_no_plain_file_below_is_refused(tmp_path: Path, bad: tarfile.TarInfo) -> None:
+def test_what_is_no_plain_file_below_is_refused(
+    tmp_path: Path, bad: tarfile.TarInfo, folders: bool
+) -> None:
     stream = tar(member("model.json"), bad)
     with pytest.raises(errors.RefusedError, match="^it: .*nothing was kept$"):
-        archive.unpack(stream, tmp_path / "new", "it")
+        archive.unpack(stream, tmp_path / "new", "it", folders)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
     assert not (tmp_path / "new" / "link").exists()
+
+
+def test_folders_are_passed_over_only_where_git_made_the_archive(tmp_path: Path) -> None:
+    """None is made for its own sake, wherever its name leads."""
+    named = [member(name, tarfile.DIRTYPE) for name in ("a", "../outside", "/outside")]
+    stream = tar(*named, member("a/file"), content=b"!")
+    with pytest.raises(errors.RefusedError, match="a'?, not a plain file"):
+        archive.unpack(stream, tmp_path / "no", "it")
+    stream.seek(0)
+    archive.unpack(stream, tmp_path / "new", "it", folders=True)
+    assert (tmp_path / "new" / "a" / "file").read_bytes() == b"!"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "no"]
 
 
 def test_a_link_to_outside_is_not_followed_by_a_later_file(tmp_path: Path) -> None:

@@ -46,7 +46,11 @@ def deployed(world: sandbox.Sandbox) -> Iterator[sandbox.Sandbox]:
 
 
 def processes(world: sandbox.Sandbox) -> tuple[supervisor.Process, ...]:
-    return supervisor.Processes(world.here.state / "environments" / "production").running()
+    return of_production(world).running()
+
+
+def of_production(world: sandbox.Sandbox) -> supervisor.Processes:
+    return supervisor.Processes(world.here.state / "environments" / "production", world.here.git)
 
 
 def serves(url: str | None) -> str:
@@ -175,7 +179,7 @@ def test_a_tag_on_main_is_not_deployed(deployed: sandbox.Sandbox) -> None:
 
 
 def test_a_taken_port_leaves_one_clear_line(deployed: sandbox.Sandbox) -> None:
-    place = supervisor.Processes(deployed.here.state / "environments" / "production")
+    place = of_production(deployed)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -186,7 +190,7 @@ def test_a_taken_port_leaves_one_clear_line(deployed: sandbox.Sandbox) -> None:
 
 
 def test_two_deployments_of_one_environment_do_not_mix(deployed: sandbox.Sandbox) -> None:
-    place = supervisor.Processes(deployed.here.state / "environments" / "production")
+    place = of_production(deployed)
     with place.exclusive(), pytest.raises(errors.RefusedError, match="going on"):
         deploy.deploy(deployed.here, "production")
 

@@ -234,11 +234,11 @@ def test_a_submodule_in_place_of_a_record_is_refused(world: sandbox.Sandbox) -> 
 def test_dates_of_commits_play_no_part_in_soaking(world: sandbox.Sandbox) -> None:
     """The promotion was made three days ago, and is merged now, by a fast-forward."""
     world.candidate(BETTER)
-    now = world.clock
+    branch, now = world.promote("staging").pull_request.branch, world.clock
     world.clock -= dt.timedelta(days=3)
-    branch = world.promote("staging").pull_request.branch
     world.git("fetch", "--quiet", "origin")
     world.git("merge", "--quiet", "--ff-only", f"origin/{branch}")
+    world.git("commit", "--quiet", "--amend", "--no-edit")
     world.git("push", "--quiet", "origin", "main")
     world.clock = now
     world.release("staging")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ..conftest import add_code, commit_all
 from ..package import record, supervisor
 from .callers import Callers
 from .conftest import Trained
@@ -15,12 +16,13 @@ SECONDS, HOUR = 60.0, 18_000  # of load; requests of an hour at five a second
 KEEP = (True, False) * 4  # every other caller makes a new connection for each request
 
 
-def record_of(model: Trained) -> record.Record:
+def record_of(model: Trained, commit: str) -> record.Record:
     none = "sha256:" + "0" * 64
     return record.Record.model_validate(
         {
-            "environment": "production", "model": model.digest, "version": "1", "runtime": "onnx",
-            "source": {"commit": "0" * 40}, "data": {"train": none, "holdout": none},
+            "environment": "production", "model": model.digest, "version": "1",
+            "runtime": model.card.runtime,
+            "source": {"commit": commit}, "data": {"train": none, "holdout": none},
             "evaluation": none, "policy": none, "trust": "digest", "replaces": {},
         }
     )  # fmt: skip
@@ -32,11 +34,14 @@ def test_no_request_fails_while_the_model_is_switched_twice(
 ) -> None:
     """From ONNX Runtime to the runtime that trained, and back."""
     port = free_port()
-    running = supervisor.Processes(tmp_path / "production")
+    add_code(tmp_path / "project")
+    code = commit_all(tmp_path / "project")
+    commit = code.run("rev-parse", "HEAD")
+    running = supervisor.Processes(tmp_path / "environments" / "production", code)
     serving: list[supervisor.Process] = []
 
     def switch(model: Trained) -> None:
-        process = running.start(record_of(model), model.directory, port)
+        process = running.start(record_of(model, commit), model.directory, port)
         running.take_over(process, port)
         if serving:
             running.stop(serving[-1])

@@ -24,8 +24,9 @@ def pack(directory: Path, stream: BinaryIO) -> None:
                     archive.addfile(member, content)
 
 
-def unpack(stream: BinaryIO, directory: Path, name: str) -> None:
-    """Write an archive's files below a new directory; `name` is for messages.
+def unpack(stream: BinaryIO, directory: Path, name: str, folders: bool = False) -> None:
+    """Write an archive's files below a new directory; `name` is for messages. `folders`: it names
+    them too, as git does; files bring theirs along.
 
     Raises:
         RefusedError: It is damaged, too large, or holds anything but files that belong below.
@@ -39,6 +40,8 @@ def unpack(stream: BinaryIO, directory: Path, name: str) -> None:
                 if left < 0 or number >= MAX_FILES:
                     limits = f"{MAX_BYTES:,} bytes in {MAX_FILES:,} files"
                     raise RefusedError(f"{name}: holds more than {limits}; nothing was kept")
+                if folders and member.isdir():
+                    continue
                 content = archive.extractfile(member) if member.isreg() else None
                 if content is None or member.issparse() or not _below(member.name):
                     shown = ascii(member.name)[:100]

@@ -19,6 +19,7 @@ import httpx
 from ..config import Environment
 from ..errors import RefusedError
 from ..serving.golden import authorization
+from .git import Git
 from .record import Record
 from .workspace import Workspace
 
@@ -133,7 +134,7 @@ def driver(workspace: Workspace, environment: Environment, name: DriverName) -> 
         return Containers(folder)
     from .supervisor import Processes
 
-    return Processes(folder)
+    return Processes(folder, Git(workspace.root))  # stopping needs no repository
 
 
 @contextmanager
@@ -149,6 +150,15 @@ def exclusive(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise RefusedError(f"another `model deploy {folder.name}` is going on") from None
+        yield
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process works in this folder, which environments share."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

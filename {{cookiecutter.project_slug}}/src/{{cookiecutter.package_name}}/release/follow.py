@@ -11,7 +11,7 @@ from ..config import Environment
 from ..errors import InputError, ModelError, RefusedError
 from ..files import canonical_json, read_json, write_atomically
 from .confirm import settle
-from .ledger import Entry
+from .ledger import Entry, Ledger, branch
 from .record import Record
 from .verify import MAX_RECORD
 from .workspace import Workspace
@@ -35,17 +35,17 @@ def wanted(workspace: Workspace, environment: Environment) -> Wanted | None:
     Raises:
         ModelError: Nobody can be asked, and nothing is remembered.
     """
+    ledger: Ledger | None = None
     try:
         ledger = settle(workspace, workspace.ledger(environment, workspace.git.base()))
         entry = ledger.effective
-        if entry is None and not ledger.entries:
-            return None
         if entry is None:
-            raise RefusedError(f"{environment}: no entry of its ledger verifies")
+            why = "is missing" if ledger.tip is None else "holds no entry that counts here"
+            raise RefusedError(f"{environment}: {branch(environment)} {why}")
         return _of(workspace, environment, entry)
     except ModelError as error:
         kept = remembered(workspace, environment, str(error))
-        if kept is None:
+        if kept is None and not (ledger and ledger.tip is None):
             raise
         return kept
 

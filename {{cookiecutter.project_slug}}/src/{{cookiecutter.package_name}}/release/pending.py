@@ -59,7 +59,7 @@ def refuse_pending(workspace: Workspace, ledger: Ledger) -> None:
         NotReleasedError: main names something else than what runs, or the ledger is not whole.
     """
     git, said = workspace.git, main_line.named(workspace.git, ledger.main, ledger.environment)
-    fault = broken(git, ledger, f"{said.commit}^1") if said else ""
+    fault = broken(git, ledger, f"{said.commit}^1" if said else ledger.main)
     if fault:
         raise NotReleasedError(fault)
     commit, name = pending(workspace, ledger), ledger.environment

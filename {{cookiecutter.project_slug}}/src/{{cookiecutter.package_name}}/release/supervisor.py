@@ -5,7 +5,6 @@ import functools
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,22 +13,28 @@ from pathlib import Path
 from ..errors import ModelError, RefusedError
 from ..files import read_json, write_atomically
 from .driver import START_SECONDS, STOP_SECONDS, Service, exclusive, free_port, last_words
+from .git import Git
+from .own_code import prepare
 from .record import Record
 
 
 @dataclass(frozen=True)
 class Process(Service):
-    """A living service, which runs what is installed here."""
+    """A living service, which runs the code of the commit that its model comes from."""
 
     pid: int
     file: Path
 
+    def serves(self, record: Record) -> bool:
+        """Also other code is something new. The name of its file says which it runs."""
+        return super().serves(record) and self.file.stem.endswith(f"-{record.source.commit}")
+
 
 class Processes:
-    """Those of one environment, by the files in its folder."""
+    """Those of one environment, by the files in its folder. `git` has the code that they run."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, git: Git) -> None:
+        self.folder, self.git = folder.absolute(), git
         self.exclusive = functools.partial(exclusive, folder)
 
     def recover(self) -> None:
@@ -46,16 +51,18 @@ class Processes:
 
     def start(self, record: Record, directory: Path, public_port: int) -> Process:
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"process-{time.time_ns()}.json"
+        program = prepare(self.git, record, self.folder.parent)
+        path = self.folder / f"process-{time.time_ns()}-{record.source.commit}.json"
         with (self.folder / "service.log").open("ab") as log:
             child = subprocess.Popen(
                 [
-                    sys.executable, "-m", f"{__package__.split('.')[0]}.serving.app",
-                    "--directory", str(directory), "--digest", record.model,
+                    str(program.python), "-m", f"{program.package}.serving.app",
+                    "--directory", str(directory.absolute()), "--digest", record.model,
                     "--version", record.version,
                     "--port", "0", "--public-port", str(public_port),
                     "--process-file", str(path), "--log", str(self.folder / "predictions.jsonl"),
                 ],
+                cwd=self.folder, env=program.environment(),  # neither needs the work tree
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + START_SECONDS
