@@ -15,7 +15,7 @@ from ..pipeline.evaluate import Scored, evaluate, same_numbers
 from ..pipeline.evaluation import Evaluation
 from ..pipeline.gate import Finding, judge
 from ..pipeline.train import read_holdout
-from . import attestation
+from . import attestation, rendered
 from .git import Git
 from .history import Entry, ended_by, held, history, live, live_since
 from .record import DataDigests, Record, folder, record_path, short
@@ -87,10 +87,10 @@ def verify(workspace: Workspace, change: Change) -> Verification:
         return Verification((Finding("record", False, str(error)),))
     entries = history(git, change.parent, change.environment)
     checks = [*_form(workspace, change, record)]
-    blob = git.run("rev-parse", f"{change.head}:{path}")
-    if blob in {entry.blob for entry in entries}:
+    if git.run("rev-parse", f"{change.head}:{path}") in {entry.blob for entry in entries}:
         checks.append(_artefact(workspace, "model", record.model))
         return Verification(tuple(checks), record=record, rollback=True)
+    checks.append(rendered.check_folder(git, change.head, change.environment))
     checks += _order(workspace, change, record, entries)
     rules: tuple[Finding, ...] = ()
     try:
@@ -204,12 +204,10 @@ def _approval(workspace: Workspace, change: Change, policy: Policy) -> Iterator[
         return
     found = workspace.github.approvals(change.head)
     if found is None:
-        commit = change.head[:7]
-        yield Finding("approval", False, f"{commit} came to main without a pull request")
+        yield Finding("approval", False, f"{change.head[:7]} came to main without a pull request")
         return
     (number, people), needed = found, policy.environments[change.environment].approvals
-    names = ", ".join(sorted(people)) or "nobody"
-    message = f"#{number} was approved by {names}, needs {needed}"
+    message = f"#{number} was approved by {', '.join(sorted(people)) or 'nobody'}, needs {needed}"
     yield Finding("approval", len(people) >= needed, message)
 
 
@@ -232,19 +230,21 @@ def _figures(
     ]
     message = f"{name} is not about this record: {', '.join(wrong)} differs"
     checks = [Finding("evaluation", not wrong, message if wrong else f"{name} is about this model")]
-    policy_now = sha256(workspace.git.show(change.parent, "policy.yaml") or b"")
-    same = policy_now == record.policy
+    same = sha256(workspace.git.show(change.parent, "policy.yaml") or b"") == record.policy
     message = "is the one it was proposed under" if same else "changed since; promote again"
     checks.append(Finding("policy", same, f"policy.yaml {message}"))
     checks += [_artefact(workspace, "model", record.model)]
     checks += [_artefact(workspace, "holdout", record.data.holdout)]
     if not all(check.passed for check in checks[-2:]):
         return checks, ()
-    recomputed, _ = evaluate_stored(
+    recomputed, scored = evaluate_stored(
         workspace, record.model, record.replaces.model, record.data, record.source.commit, policy
     )
     differences = same_numbers(recomputed, claimed)
     message = f"recomputed on {recomputed.rows} holdout rows: "
     message += f"differ: {'; '.join(differences[:3])}" if differences else "equal"
     checks.append(Finding("numbers", not differences, message))
+    if not differences:  # figures that are wrong are not drawn
+        about = (change.head, change.environment, record, claimed, scored, policy)
+        checks.append(rendered.check_rendered(workspace.git, *about, released=change.merged))
     return checks, judge(recomputed, policy)
