@@ -62,7 +62,8 @@ def render(
     if reason := evaluation.parity.not_onnx:
         lines.append(f"- **Served by the training runtime**: {escape(reason)}")
     if promotion:
-        lines += ["", *_trust(promotion), "", *_consequences(evaluation, promotion)]
+        for part in ([*_trust(promotion)], [*_consequences(evaluation, promotion)]):
+            lines += ["", *part] if part else []
     if plots:
         shown = [f'<img src="plots/{n}.png" width="49%" alt="{n}">' for n in pictures(evaluation)]
         lines += ["", *folded("Plots", [" ".join(shown)])]

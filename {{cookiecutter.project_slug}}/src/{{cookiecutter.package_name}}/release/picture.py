@@ -1,4 +1,4 @@
-"""Is a PNG file that somebody committed the one that was drawn here? It is read as hostile."""
+"""Does a committed PNG file show what was drawn here, and nothing else? It is read as hostile."""
 
 import io
 import struct

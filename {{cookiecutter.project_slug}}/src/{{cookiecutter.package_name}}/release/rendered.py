@@ -1,5 +1,7 @@
-"""What stands next to a record for its readers: `report.md` and the plots, a pure function of what
-is committed. So they can be made again and compared, and nothing else may stand in the folder.
+"""What stands next to a record for its readers: `report.md` and the plots.
+
+They are a pure function of what is committed, and of scores that can be computed again. So they are
+made again and compared, and nothing else may stand in the folder.
 """
 
 import hashlib
