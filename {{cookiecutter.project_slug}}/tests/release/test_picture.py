@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -63,6 +64,15 @@ def packed_bomb(content: bytes) -> bytes:
     return start + chunk(b"IDAT", zeros) + chunk(b"IEND", b"")
 
 
+def repacked(content: bytes, more: bytes) -> bytes:
+    """The same file, with bytes behind its last row of pixels."""
+    start = content.index(b"IDAT") - 4
+    (size,) = struct.unpack_from(">I", content, start)
+    rows = zlib.decompress(content[start + 8 : start + 8 + size])
+    end = content[start + 12 + size :]
+    return content[:start] + chunk(b"IDAT", zlib.compress(rows + more)) + end
+
+
 def painted(content: bytes, box: tuple[int, int, int, int], by: int) -> bytes:
     """The picture with each channel of some pixels darker."""
     pixels = np.array(opened(content).convert("RGB"))
@@ -86,6 +96,7 @@ def painted(content: bytes, box: tuple[int, int, int, int], by: int) -> bytes:
         (lambda _: b"", "no PNG file"),
         (larger, "of another kind or size"),
         (bomb, "of another kind or size"),
+        (lambda c: repacked(c, b"x"), "does not hold one picture"),
         (packed_bomb, "does not hold one picture"),
         (lambda c: painted(c, (880, 600, 881, 601), 15), "shows something else"),
         (lambda c: painted(c, (0, 0, 960, 30), 15), "shows something else"),
@@ -97,10 +108,19 @@ def test_a_picture_that_is_not_the_one_drawn_is_refused(
     assert says in picture.difference(change(drawn), drawn)
 
 
+def test_a_bomb_is_never_unpacked(drawn: bytes) -> None:
+    committed = packed_bomb(drawn)
+    tracemalloc.start()
+    picture.difference(committed, drawn)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
 def test_another_compression_of_the_same_pixels_passes(drawn: bytes) -> None:
-    again = png(opened(drawn), compress_level=1)
-    assert again != drawn
-    assert picture.difference(again, drawn) == ""
+    for again in (png(opened(drawn), compress_level=1), repacked(drawn, b"")):
+        assert again != drawn
+        assert picture.difference(again, drawn) == ""
 
 
 def test_an_edge_may_be_one_shade_off_and_no_more(drawn: bytes) -> None:

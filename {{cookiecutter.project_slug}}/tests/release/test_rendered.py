@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -13,14 +14,17 @@ from hypothesis import given, settings, strategies as st
 
 from ..conftest import BETTER
 from ..package import (
+    config,
     evaluation,
     files,
     gate,
     git,
+    markdown,
     metrics,
     plots,
     record,
     rendered,
+    report,
     sandbox,
     verify,
 )
@@ -241,6 +245,16 @@ def test_the_rendering_fits_into_a_record() -> None:
     assert f"rendering: {rendered.rendering()}\n" in written.decode()
 
 
+@pytest.mark.parametrize("module", [config, gate, markdown, plots, report, rendered])
+def test_other_source_is_another_rendering(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here, edited_ = rendered.rendering(), tmp_path / "edited.py"
+    edited_.write_bytes(Path(str(module.__file__)).read_bytes() + b"# edited\n")
+    monkeypatch.setattr(module, "__file__", str(edited_))
+    assert rendered.rendering.__wrapped__() != here
+
+
 @pytest.fixture
 def checked(
     repository: git.Git, found: evaluation.Evaluation, scored: metrics.Scored
@@ -291,9 +305,13 @@ def test_a_forged_report_or_picture_is_refused(
     assert "run `model promote staging` again" in finding.message
 
 
-def test_the_record_decides_the_words_of_the_report(checked: Checked, made: Files) -> None:
+def test_the_record_decides_the_words_of_the_report(
+    checked: Checked, made: Files, found: evaluation.Evaluation, scored: metrics.Scored
+) -> None:
     other = promoted(intent="hotfix", reason="the caller is down")
     assert "report.md differs" in checked(made, other).message
+    text = rendered.files(other, found, scored, policy())["report.md"].decode()
+    assert "HOTFIX, not soaked: the caller is down" in text
 
 
 def test_what_another_version_rendered_is_refused_until_it_is_released(
