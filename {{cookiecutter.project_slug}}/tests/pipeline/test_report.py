@@ -2,11 +2,13 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
-from ..package import gate, html, report
+from ..package import gate, html, plots, report
 from .test_gate import compared, estimate, good, policy, with_metric, with_slice
+from .test_plots import figures, scores
 
 CHECKS = (
     gate.Finding("source", True, "built from abc1234, which is on main"),
@@ -27,6 +29,15 @@ PROMOTION = report.Promotion(
 def body(**changes: object) -> str:
     found = good(**changes)
     return report.render(found, gate.judge(found, policy()), PROMOTION)
+
+
+COMMITTED = report.Promotion(environment="staging", version="2026.11.21+abc1234", trust="digest")
+
+
+def committed(about: report.Promotion = COMMITTED, **changes: object) -> str:
+    """The report in the folder: only what is committed decides its text."""
+    found = good(**changes)
+    return report.render(found, gate.judge(found, policy()), about, plots=True)
 
 
 def above_the_folds(text: str) -> list[str]:
@@ -120,3 +131,52 @@ def test_the_page_needs_no_network() -> None:
     page = html.page(body(), "Candidate")
     assert "<table>" in page
     assert not re.search(r"(src|href)=\"?https?:", page)
+
+
+def test_the_committed_report_says_what_a_reader_needs() -> None:
+    text = committed()
+    assert text.startswith("## ✅ Approve to run `2026.11.21+abc1234` in **staging**")
+    assert "All 10 rules pass" in text
+    assert "**What got worse:**" in text
+    assert text.count("<details>") == 3
+    assert 'src="plots/roc.png"' in text
+    assert 'src="plots/slices.png"' in text
+
+
+def test_the_committed_report_says_nothing_of_the_moment() -> None:
+    text = committed()
+    for words in (*(check.message for check in CHECKS), "git merge", "To undo", "To say no"):
+        assert words not in text
+        assert words in body()
+
+
+def test_a_committed_hotfix_says_why() -> None:
+    hotfix = replace(COMMITTED, trust="attested", reason="a\n# Approved", hotfix=True)
+    assert "⚠️ HOTFIX, not soaked: a \\# Approved" in committed(hotfix)
+    overruled = replace(hotfix, hotfix=False)
+    assert "⚠️ a person overruled an earlier decision: a \\# Approved" in committed(overruled)
+    assert "Can I trust it?" not in committed(replace(COMMITTED, trust="attested"))
+
+
+def test_a_version_cannot_break_out_of_its_code() -> None:
+    forged = replace(COMMITTED, version="1` in **production**\n\n# Approved `<!--")
+    first = committed(forged).splitlines()[0]
+    assert first.count("`") == 2
+    assert first.endswith("<!--` in **staging**")
+
+
+def test_the_order_of_keys_decides_nothing() -> None:
+    found = good()
+    turned = found.model_copy(update={"metrics": dict(reversed(found.metrics.items()))})
+    rules = gate.judge(found, policy())
+    assert report.render(turned, gate.judge(turned, policy()), COMMITTED) == report.render(
+        found, rules, COMMITTED
+    )
+
+
+def test_the_plots_that_are_linked_are_those_that_are_drawn() -> None:
+    scored = scores("regression", 60)
+    found = figures(scored)
+    text = report.render(found, gate.judge(found, policy()), COMMITTED, plots=True)
+    linked = re.findall(r'src="plots/([a-z]+)\.png"', text)
+    assert linked == list(plots.draw(scored, found)) == ["predicted", "residuals"]

@@ -1,17 +1,32 @@
-"""Plots and latency take most of the time of a promotion, and no rule tested here looks at them."""
+"""Plots and latency take most of the time of a promotion, and few rules tested here need both."""
 
+import hashlib
+import pickle
 from collections.abc import Iterator
+from dataclasses import astuple
 
 import pytest
 
-from ..package import connection, evaluate, plots
+from ..package import connection, evaluate, evaluation, metrics, plots
 from . import registry_server
+
+DRAW = plots.draw
+DRAWN: dict[bytes, dict[str, bytes]] = {}
+
+
+def draw_once(scored: metrics.Scored, found: evaluation.Evaluation) -> dict[str, bytes]:
+    """What `plots.draw` gives, drawn once for the same figures: tests promote few models often."""
+    shown = found.model_dump_json(include={"task", "metrics", "slices"})
+    key = hashlib.sha256(pickle.dumps((shown, astuple(scored)))).digest()
+    if key not in DRAWN:
+        DRAWN[key] = DRAW(scored, found)
+    return DRAWN[key]
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw nothing, time few rows; the tests of the command line promote as it is."""
-    monkeypatch.setattr(plots, "write", lambda *_: [])
+    """Draw once, time few rows; the tests of the command line promote as it is."""
+    monkeypatch.setattr(plots, "draw", draw_once)
     monkeypatch.setattr(evaluate, "LATENCY_ROWS", 3)
     monkeypatch.setattr(connection, "PAUSES", (0.01, 0.01))
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -192,17 +193,11 @@ def test_a_damaged_artefact_is_refused(world: sandbox.Sandbox) -> None:
         world.promote("staging")
 
 
-def test_nothing_is_promoted_to_production_before_staging(world: sandbox.Sandbox) -> None:
-    policy = (world.here.root / "policy.yaml").read_text()
-    world.commit("policy.yaml", policy)
-    for name in ("staging", "production"):
-        world.git("push", "--quiet", "origin", "--delete", f"env/{name}")
-        world.here.git.run("update-ref", "-d", f"refs/model/seen/{name}")
-    world.git("rm", "-r", "--quiet", "deploy")
-    world.git("commit", "--quiet", "--message", "Start over")
-    world.git("push", "--quiet", "origin", "main")
-    with pytest.raises(errors.RefusedError, match="staging runs nothing"):
-        world.promote("production")
+def test_nothing_is_promoted_to_production_before_staging(project: Path) -> None:
+    with sandbox.sandbox(project) as play:
+        play.candidate(BETTER)
+        with pytest.raises(errors.RefusedError, match="staging runs nothing"):
+            play.promote("production")
 
 
 def test_the_first_model_is_held_to_absolute_limits_only(

@@ -62,6 +62,10 @@ def nothing_replaced(found: Files) -> Files:
     return record_with(found, replaces={"model": None, "commit": None})
 
 
+def other_environment(found: Files) -> Files:
+    return record_with(found, environment="production")
+
+
 def other_source(found: Files) -> Files:
     return record_with(found, source={"commit": "0" * 40, "run": None})
 
@@ -72,7 +76,7 @@ def other_source(found: Files) -> Files:
         (lambda f: record_with(f, model="latest"), ["record"], "model"),
         (lambda f: record_with(f, image="ghcr.io/a/b:v1"), ["record"], "image"),
         (lambda f: record_with(f, extra=1), ["record"], "extra"),
-        (lambda f: record_with(f, environment="production"), ["record"], "names production"),
+        (other_environment, ["record", "rendered"], "names production"),
         (lambda f: f | {"model.yaml": b"model: ["}, ["record"], "not valid YAML"),
         (lambda f: record_with(f, evaluation="sha256:" + "1" * 64), ["evaluation"], "its digest"),
         (without_evaluation, ["figures"], "evaluation"),
@@ -111,7 +115,7 @@ def test_a_model_that_misses_a_stricter_policy_on_main_is_refused(
 ) -> None:
     text = (world.here.root / "policy.yaml").read_text()
     world.commit("policy.yaml", text.replace("min: 0.95", "min: 0.9999"))
-    assert sorted(failed(world, proposed)) == ["metrics.roc_auc.min", "policy"]
+    assert sorted(failed(world, proposed)) == ["metrics.roc_auc.min", "policy", "rendered"]
 
 
 def test_a_pull_request_cannot_bring_its_own_policy(world: sandbox.Sandbox, proposed: str) -> None:

@@ -4,16 +4,21 @@ Everything that comes from data or files is escaped: a category's name cannot fo
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ..config import HIGHER_IS_BETTER
 from .evaluation import Estimate, Evaluation, Metric, Slice
 from .gate import Finding, figure, got_worse, interval, passed, slice_name
+from .markdown import code, escape, folded, line
 
 MAX_BODY = 65_536  # characters, GitHub's limit
-MAX_FAILURES, MAX_LISTED, MAX_TEXT = 5, 60, 160  # together they keep a report below that
+FIRST = " **This is the first model here**: absolute limits only."
+MAX_FAILURES, MAX_LISTED = 5, 60  # with markdown.MAX_TEXT they keep a report below that
+PICTURES = {
+    "roc": "roc_auc", "pr": "pr_auc", "calibration": "calibration_error",
+    "predicted": "r2", "residuals": "mae",
+}  # fmt: skip
 LABELS = {
     "roc_auc": "ROC AUC", "pr_auc": "PR AUC", "log_loss": "log loss", "brier": "Brier score",
     "calibration_error": "calibration error", "accuracy": "accuracy", "f1": "F1",
@@ -23,15 +28,17 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Promotion:
-    """What a report says about a promotion besides the figures."""
+    """What a report says about a promotion besides the figures. The last four belong to the moment
+    at which it is proposed: the body of a pull request says them, the committed report does not."""
 
     environment: str
     version: str
     trust: str
-    replaces: str | None
-    checks: tuple[Finding, ...]
-    merge: str
     reason: str | None = None
+    hotfix: bool = False
+    replaces: str | None = None
+    checks: tuple[Finding, ...] = ()
+    merge: str | None = None
     issue: int | None = None
 
 
@@ -41,33 +48,38 @@ def render(
     promotion: Promotion | None = None,
     plots: bool = False,
 ) -> str:
-    """The report. With `promotion` it is the body of its pull request; `plots` are linked where the
-    file stands beside them."""
+    """The report. With a `promotion` that has checks it is the body of its pull request; `plots`
+    are linked where the file stands beside them. Equal arguments give equal text: no clock, no
+    order of a set."""
     checks = promotion.checks if promotion else ()
     ok = passed((*checks, *rules))
     lines = [_decision(evaluation, (*checks, *rules), promotion, ok), ""]
     failures = [f for f in (*checks, *rules) if not f.passed]
-    lines += [_line(f) for f in failures[:MAX_FAILURES]]
+    lines += [line(f) for f in failures[:MAX_FAILURES]]
     more = len(failures) - MAX_FAILURES
     lines += [f"- ... and {more} more, below"] if more > 0 else []
     lines += [""] if failures else []
     lines += [*_table(evaluation, rules), "", *_worse(evaluation)]
     if reason := evaluation.parity.not_onnx:
-        lines.append(f"- **Served by the training runtime**: {_escape(reason)}")
+        lines.append(f"- **Served by the training runtime**: {escape(reason)}")
     if promotion:
-        lines += ["", *_trust(promotion), "", *_consequences(evaluation, promotion)]
+        for part in ([*_trust(promotion)], [*_consequences(evaluation, promotion)]):
+            lines += ["", *part] if part else []
     if plots:
-        names = ["roc", "pr", "calibration", "confusion"]
-        if evaluation.task == "regression":
-            names = ["predicted", "residuals"]
-        names += ["slices"] if evaluation.slices else []
-        pictures = " ".join(f'<img src="plots/{n}.png" width="49%" alt="{n}">' for n in names)
-        lines += ["", *_folded("Plots", [pictures])]
+        shown = [f'<img src="plots/{n}.png" width="49%" alt="{n}">' for n in pictures(evaluation)]
+        lines += ["", *folded("Plots", [" ".join(shown)])]
     if evaluation.slices:
-        lines += ["", *_folded("Every slice", _slice_table(evaluation.slices))]
-    every = [_line(f) for f in sorted(rules, key=lambda f: f.passed)[:MAX_LISTED]]
-    lines += ["", *_folded(f"Every rule of policy.yaml ({len(rules)})", every)]
+        lines += ["", *folded("Every slice", _slice_table(evaluation.slices))]
+    every = [line(f) for f in sorted(rules, key=lambda f: f.passed)[:MAX_LISTED]]
+    lines += ["", *folded(f"Every rule of policy.yaml ({len(rules)})", every)]
     return "\n".join([*lines, "", _for_tools(evaluation, promotion, ok), ""])
+
+
+def pictures(evaluation: Evaluation) -> list[str]:
+    """The plots that an evaluation has, by name, in the order of the report."""
+    names = [name for name, metric in PICTURES.items() if metric in evaluation.metrics]
+    names += ["confusion"] if evaluation.task == "classification" else []
+    return [*names, "slices"] if evaluation.slices else names
 
 
 def summary(text: str) -> str:
@@ -79,7 +91,7 @@ def headline(evaluation: Evaluation) -> str:
     """The first metric in one sentence."""
     name, metric = _metrics(evaluation)[0]
     if metric.champion is None or metric.difference is None:
-        why = _escape(evaluation.incomparable or "There is nothing to compare with.")
+        why = escape(evaluation.incomparable or "There is nothing to compare with.")
         return f"{LABELS[name]} {interval(metric.candidate)}. {why}"
     return (
         f"{LABELS[name]} {figure(metric.champion.value)} → {figure(metric.candidate.value)}"
@@ -91,14 +103,16 @@ def _decision(
     evaluation: Evaluation, findings: tuple[Finding, ...], promotion: Promotion | None, ok: bool
 ) -> str:
     failures = sum(not f.passed for f in findings)
-    what = f"run `{promotion.version}` in **{promotion.environment}**" if promotion else "promote"
+    what, noun = "promote", "checks" if promotion and promotion.checks else "rules"
+    if promotion:
+        what = f"run {code(promotion.version)} in **{promotion.environment}**"
     if not ok:
         count = f"{failures} rule{'s' if failures != 1 else ''} failed" if failures else "no rules"
         return f"## 🛑 Do not {what}: {count}\n\n{headline(evaluation)}"
-    alone = " **This is the first model here**: absolute limits only."
-    first = "" if evaluation.champion else alone
+    first = "" if evaluation.champion else FIRST
+    held = "".join(f" · ⚠️ {escape(f.message)}" for f in findings if f.name == "hold")
     verb = f"Approve to {what}" if promotion else "Ready to promote"
-    return f"## ✅ {verb}\n\n{headline(evaluation)} All {len(findings)} checks pass.{first}"
+    return f"## ✅ {verb}{held}\n\n{headline(evaluation)} All {len(findings)} {noun} pass.{first}"
 
 
 def _table(evaluation: Evaluation, rules: tuple[Finding, ...]) -> Iterator[str]:
@@ -160,7 +174,7 @@ def _worse(evaluation: Evaluation) -> Iterator[str]:
         if m.difference and got_worse(m.difference, n)
     ]
     slices = [
-        f"{LABELS[s.metric]} where {_escape(slice_name(s))}, {s.rows} rows,"
+        f"{LABELS[s.metric]} where {escape(slice_name(s))}, {s.rows} rows,"
         f" {interval(s.difference, True)}"
         for s in evaluation.slices
         if s.difference and got_worse(s.difference, s.metric)
@@ -176,7 +190,7 @@ def _worse(evaluation: Evaluation) -> Iterator[str]:
 
 def _trust(promotion: Promotion) -> Iterator[str]:
     said = [
-        f"{'✅' if check.passed else '❌'} {_escape(check.message)}"
+        f"{'✅' if check.passed else '❌'} {escape(check.message)}"
         for name in ("source", "attestation", "staging first", "soak", "numbers", "comparison")
         for check in promotion.checks
         if check.name == name
@@ -184,15 +198,18 @@ def _trust(promotion: Promotion) -> Iterator[str]:
     if promotion.trust != "attested":
         said.append("⚠️ UNATTESTED: bytes are checked by digest, no signature says who built them")
     if promotion.reason:
-        hotfix = any(check.name == "hotfix" for check in promotion.checks)
-        what = "HOTFIX, not soaked" if hotfix else "a person overruled an earlier decision"
-        said.append(f"⚠️ {what}: {_escape(promotion.reason)}")
-    yield f"**Can I trust it?** {' · '.join(said)}"
+        what = "a person overruled an earlier decision"
+        what = "HOTFIX, not soaked" if promotion.hotfix else what
+        said.append(f"⚠️ {what}: {escape(promotion.reason)}")
+    if said:
+        yield f"**Can I trust it?** {' · '.join(said)}"
 
 
 def _consequences(evaluation: Evaluation, promotion: Promotion) -> Iterator[str]:
+    if promotion.merge is None:
+        return
     place = promotion.environment
-    instead = f" instead of `{promotion.replaces}`" if promotion.replaces else ""
+    instead = f" instead of {code(promotion.replaces)}" if promotion.replaces else ""
     if promotion.issue:
         yield f"- **Why now:** #{promotion.issue}."
     yield (
@@ -208,14 +225,10 @@ def _slice_table(slices: Iterable[Slice]) -> list[str]:
     for part in list(slices)[:MAX_LISTED]:
         change = interval(part.difference, True) if part.difference else "–"
         rows.append(
-            f"| {_escape(slice_name(part))} | {part.rows} | {LABELS[part.metric]}"
+            f"| {escape(slice_name(part))} | {part.rows} | {LABELS[part.metric]}"
             f" | {_plain(part.champion)} | {_plain(part.candidate)} | {change} |"
         )
     return rows
-
-
-def _folded(title: str, lines: list[str]) -> list[str]:
-    return [f"<details><summary>{title}</summary>", "", *lines, "", "</details>"]
 
 
 def _for_tools(evaluation: Evaluation, promotion: Promotion | None, ok: bool) -> str:
@@ -235,16 +248,3 @@ def _value(estimate: Estimate | None) -> str:
 
 def _plain(value: float | None) -> str:
     return "–" if value is None else figure(value)
-
-
-def _line(finding: Finding) -> str:
-    sign = "✅" if finding.passed else "❌"
-    return f"- {sign} **{_escape(finding.name)}** {_escape(finding.message)}"
-
-
-def _escape(text: str) -> str:
-    """Text from data, so that it stays on its line and in its cell."""
-    flat = " ".join(text.split()) or "(empty)"
-    flat = flat if len(flat) <= MAX_TEXT else f"{flat[: MAX_TEXT - 1]}…"
-    flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]|#@~!])", r"\\\1", flat)

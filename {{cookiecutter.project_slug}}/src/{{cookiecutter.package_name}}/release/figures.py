@@ -9,12 +9,13 @@ from ..pipeline.evaluate import Scored, evaluate, same_numbers
 from ..pipeline.evaluation import Evaluation
 from ..pipeline.gate import Finding, judge
 from ..pipeline.train import read_holdout
+from . import rendered
 from .answers import answers_of
 from .change import Change
 from .record import DataDigests, Record, folder, short
 from .workspace import Workspace
 
-LOADED = ("model", "holdout", "numbers")  # findings of a job that loads the model
+LOADED = ("model", "holdout", "numbers", "rendered")  # findings of a job that loads the model
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ def check(workspace: Workspace, change: Change, record: Record, policy: Policy) 
     message = f"recomputed on {recomputed.rows} holdout rows: "
     message += f"differ: {'; '.join(differences[:3])}" if differences else "equal"
     checks.append(Finding("numbers", not differences, message))
+    if not differences:  # figures that are wrong are not drawn
+        about = (change.head, change.environment, record, claimed, scored, policy)
+        then = change.recorded is not None or record.schema_version == 1
+        checks.append(rendered.check_rendered(workspace.git, *about, released=then))
     holdout = read_holdout(workspace.store.fetch(record.data.holdout))
     answers = answers_of(holdout, scored.candidate)
     return Figures(tuple(checks), judge(recomputed, policy), answers)

@@ -1,6 +1,5 @@
 """The git commands that a release needs. Commits are written without touching the work tree."""
 
-import base64
 import os
 import subprocess
 import tempfile
@@ -9,16 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, ModelError
+from .git_environment import environment
 
 BRANCH = "main"
 SECONDS = 600
 NAME, EMAIL = "model", "model@localhost"
 if os.environ.get("GITHUB_ACTIONS"):  # as GitHub shows the commits of its own token
     NAME, EMAIL = "github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com"
-
-
-# Replacement objects would show this machine another history than the one that was pushed.
-SETTINGS = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_REPLACE_OBJECTS": "1"}
 
 
 class GitError(ModelError):
@@ -50,16 +46,13 @@ class Git:
 
     def output(self, *arguments: str, stdin: bytes = b"", index: Path | None = None) -> bytes:
         """Run git and return its standard output as it is."""
-        environment = os.environ | SETTINGS | _credentials()
-        if index is not None:
-            environment["GIT_INDEX_FILE"] = str(index)
         try:
             result = subprocess.run(
                 ["git", "-C", str(self.root), *arguments],
                 input=stdin,
                 capture_output=True,
                 check=False,
-                env=environment,
+                env=environment(index),
                 timeout=SECONDS,
             )
         except FileNotFoundError:
@@ -249,17 +242,3 @@ class Git:
             self.run("push", "--quiet", "origin", "--delete", branch)
         else:
             self.run("update-ref", "-d", f"refs/heads/{branch}")
-
-
-def _credentials() -> dict[str, str]:
-    """GITHUB_TOKEN for requests to its own server; it is never written to a disk."""
-    token, server = os.environ.get("GITHUB_TOKEN"), os.environ.get("GITHUB_SERVER_URL")
-    if not token or not server:
-        return {}
-    place = os.environ.get("GIT_CONFIG_COUNT", "0")
-    basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
-    return {
-        "GIT_CONFIG_COUNT": str(int(place) + 1),
-        f"GIT_CONFIG_KEY_{place}": f"http.{server}/.extraheader",
-        f"GIT_CONFIG_VALUE_{place}": f"AUTHORIZATION: basic {basic}",
-    }

@@ -1,14 +1,13 @@
 """`model promote`: propose that an environment runs a model, as a pull request."""
 
-import tempfile
-from pathlib import Path
 from typing import Literal
 
 from ..config import Environment, Policy
 from ..errors import RefusedError
 from ..files import sha256
-from ..pipeline import plots, report
+from ..pipeline import report
 from ..pipeline.train import Candidate
+from . import rendered
 from .change import Ledgers
 from .confirm import settled
 from .figures import evaluate_stored
@@ -100,6 +99,7 @@ def prepare(
         data=candidate.data,
         evaluation=sha256(text),
         policy=sha256(git.show(base, "policy.yaml") or b""),
+        rendering=rendered.rendering(),
         trust=candidate.trust,
         replaces=Replaces(
             model=champion, entry=current.commit if current else None, tip=ledger.tip
@@ -109,6 +109,7 @@ def prepare(
         requested_by=git.person(),
     )
     files = {"model.yaml": record.write().encode(), "evaluation.json": text}
+    files |= rendered.files(record, evaluation, scored, policy)
     title = f"Promote {short(digest)} to {environment}{TITLES[intent]}"
     draft = git.commit_folder(base, folder(environment), files, title)
     verification = verify(workspace, proposed(workspace, environment, draft, base))
@@ -120,15 +121,12 @@ def prepare(
         checks=verification.checks,
         merge=workspace.pull_requests.how_to_merge(branch),
         reason=reason,
+        hotfix=intent == "hotfix",
         issue=issue,
     )
     if not verification.passed:
         lines = "\n".join(f"  {f.name}: {f.message}" for f in verification.failed)
         raise RefusedError(f"{title}: refused\n{lines}")
-    with tempfile.TemporaryDirectory() as directory:
-        for path in plots.write(Path(directory), scored, evaluation):
-            files[f"plots/{path.name}"] = path.read_bytes()
-    files["report.md"] = report.render(evaluation, verification.rules, details, plots=True).encode()
     return Proposal(
         kind="promote",
         environment=environment,

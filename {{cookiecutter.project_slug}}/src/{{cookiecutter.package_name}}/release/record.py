@@ -9,6 +9,7 @@ from ..config import Environment, parse
 from ..pipeline.evaluation import Digest, Strict
 
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")]
+Rendering = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z ,.+-]{0,199}$")]
 Image = Annotated[str, Field(pattern=r"^[^\s@]+@sha256:[0-9a-f]{64}$")]
 
 HEADER = "# Written by `model promote`; changed only by the pull request that it opens.\n"
@@ -63,6 +64,9 @@ class Record(Strict):
     data: DataDigests
     evaluation: Digest
     policy: Digest
+    rendering: Rendering | None = Field(
+        None, description="what made report.md and the plots: a digest of its source, and versions"
+    )
     trust: Literal["attested", "digest"]
     replaces: Replaces
     intent: Literal["promote", "hotfix", "anchor"] = Field(
