@@ -89,6 +89,7 @@ def first_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "policy.yaml").write_text(POLICY)
     kept = tmp_path_factory.mktemp("kept") / "world"
     with sandbox.sandbox(root) as play:
+        play.clock -= dt.timedelta(days=30)  # other processes have the true clock
         play.candidate(SIMPLE)
         for environment in ("staging", "production"):
             play.merge(play.promote(environment).pull_request.branch)

@@ -201,11 +201,15 @@ def test_promote_verify_status_history(run: Run, inside: sandbox.Sandbox) -> Non
     assert "FAILED" not in out
     assert facts["branch"] in run("status")[1]
     inside.merge(facts["branch"])
+    assert "main asks for more" in " ".join(run("status")[1].split())
+    assert run("verify", "staging")[0] == 0
+    assert "is released, entry" in run("release", "staging")[1]
     newest = json.loads(run("history", "staging", "--json")[1])[0]
-    assert newest["record"]["model"][7:19] in facts["branch"]
+    assert newest["model"][7:19] in facts["branch"]
     assert run("verify", "staging")[0] == 0
     back = json.loads(run("rollback", "staging", "--json")[1])
     inside.merge(back["branch"])
+    assert run("release")[0] == 0
     out = run("history", "staging")[1]
     assert "rollback" in out.splitlines()[1]
     assert all(len(line) <= 100 for line in out.splitlines())
@@ -220,8 +224,23 @@ def test_a_proposal_is_prepared_here_and_opened_there(run: Run, inside: sandbox.
     assert (again["prepared"], again["opened"]) == (False, False)
     inside.merge(opened["branch"])
     code, out, _ = run("promote", "staging", "--output", "q.json")
-    assert (code, "runs" in out, Path("q.json").exists()) == (0, True, False)
+    assert (code, "already" in out, Path("q.json").exists()) == (0, True, False)
     assert run("promote", "staging")[0] == 1  # to a person that is a refusal
+
+
+def test_a_release_is_verified_here_and_appended_there(run: Run, inside: sandbox.Sandbox) -> None:
+    inside.candidate(BETTER)
+    inside.merge(json.loads(run("promote", "staging", "--json")[1])["branch"])
+    code, out, _ = run("release", "--output", "drafts", "--json")
+    assert (code, json.loads(out)["prepared"]) == (0, True)
+    assert [path.name for path in Path("drafts").iterdir()] == ["staging.json"]
+    before = len(json.loads(run("history", "staging", "--json")[1]))
+    assert "is released, entry" in run("ledger", "append", "drafts/staging.json")[1]
+    assert len(json.loads(run("history", "staging", "--json")[1])) == before + 1
+    code, out, _ = run("ledger", "append", "drafts/staging.json")  # again: it is released
+    assert code == 1
+    assert "moved meanwhile" in out
+    assert json.loads(run("release", "--output", "more", "--json")[1])["prepared"] is False
 
 
 def test_plain_facts_are_step_outputs(

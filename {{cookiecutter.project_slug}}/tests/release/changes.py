@@ -45,11 +45,17 @@ def failed(world: sandbox.Sandbox, one: change.Change) -> dict[str, str]:
 
 def release_both(world: sandbox.Sandbox, model: dict[str, object]) -> str:
     """Train a model and take it through staging to production, a day later."""
+    digest = merge_both(world, model)
+    world.release("production")
+    world.clock += dt.timedelta(hours=1)
+    return digest
+
+
+def merge_both(world: sandbox.Sandbox, model: dict[str, object]) -> str:
+    """Train a model, take it through staging, and merge its promotion to production."""
     digest = world.candidate(model)
     world.merge(world.promote("staging").pull_request.branch)
     world.release("staging")
     world.clock += dt.timedelta(hours=25)
     world.merge(world.promote("production").pull_request.branch)
-    world.release("production")
-    world.clock += dt.timedelta(hours=1)
     return digest

@@ -15,7 +15,7 @@ import pytest
 
 from ..conftest import BETTER
 from ..package import artifact, config, deploy, errors, files, golden, sandbox, status, supervisor
-from .changes import live, release_both
+from .changes import entries, live, merge_both, release_both
 
 pytestmark = pytest.mark.slow  # each starts real services
 
@@ -24,7 +24,10 @@ import importlib, os, pathlib, signal, sys
 package, root, state, where, when = sys.argv[1:]
 load = lambda name: importlib.import_module(package + "." + name)
 deploy, workspace = load("release.deploy"), load("release.workspace")
-places = {"check": load("serving.golden"), "verify": deploy}
+releases, ledger = load("release.release"), load("release.ledger_branch")
+places = {
+    "check": load("serving.golden"), "verify": releases, "append": ledger, "observe": deploy
+}
 owner = places.get(where, load("release.supervisor").Processes)
 real = getattr(owner, where)
 def killed(*arguments, **named):
@@ -206,15 +209,16 @@ def test_an_environment_without_a_record_is_left_alone(deployed: sandbox.Sandbox
 @pytest.mark.parametrize(
     ("where", "when"),
     [
-        ("verify", "before"), ("start", "before"), ("check", "before"), ("take_over", "before"),
-        ("stop", "before"), ("stop", "after"),  # after one step is before the next
+        ("verify", "before"), ("append", "before"), ("append", "after"), ("start", "before"),
+        ("check", "before"), ("take_over", "before"), ("stop", "before"), ("stop", "after"),
+        ("observe", "before"), ("observe", "after"),
     ],
 )  # fmt: skip
 def test_a_deployment_killed_anywhere_is_finished_by_the_next(
     deployed: sandbox.Sandbox, where: str, when: str
 ) -> None:
     old = deploy.deploy(deployed.here, "production")
-    digest = release_both(deployed, BETTER)
+    digest = merge_both(deployed, BETTER)
     package = deploy.__name__.split(".")[0]
     here = deployed.here
     killed = subprocess.run(
@@ -228,6 +232,9 @@ def test_a_deployment_killed_anywhere_is_finished_by_the_next(
     deploy.deploy(deployed.here, "production")
     assert serves(old.url) == digest
     assert [p.digest for p in processes(deployed)] == [digest]
+    first, second = entries(deployed)[::-1]  # one entry for each change, and one outcome
+    assert second.live
+    assert first.outcome_commit != second.outcome_commit
 
 
 def test_status_shows_main_and_the_world_side_by_side(deployed: sandbox.Sandbox) -> None:

@@ -95,10 +95,11 @@ def test_an_agent_tells_each_change_once_and_outlives_an_origin_that_is_away(
         assert agent.stdout.read() == ""
         assert [told["action"] for told in (first, away, again)] == [
             "deployed",
-            "refused",
+            "unchanged",
             "unchanged",
         ]
-        assert away["error"].startswith("git fetch:")
+        assert away["warning"].startswith("git fetch:")
+        assert again["warning"] is None
         assert {told["model"] for told in (first, away, again)} == {first["model"]}
         assert deploy.deploy(world.here, "production").action == "unchanged"
     finally:

@@ -40,7 +40,8 @@ def promote_verb(
     Example: model promote staging
     """
     from ..errors import InputError
-    from ..release.promote import RunsAlreadyError, prepare
+    from ..release.pending import RunsAlreadyError
+    from ..release.promote import prepare
     from .progress import working
 
     here = workspace()

@@ -211,12 +211,12 @@ def _look(
         except Exception as error:  # an agent has to outlive what nobody thought of
             fault = f"unexpected {type(error).__name__}: {error}"
             done = Deployment(name, "refused", error=fault)
-        now = (done.model, done.url, done.error)
+        now = (done.model, done.url, done.error, done.warning)
         if done.action == "deployed" or now != before:
             line = "; ".join(part.strip() for part in _told(done).splitlines())
             typer.echo(json.dumps(dataclasses.asdict(done)) if as_json else line)
         before = now
-        return done.error is None
+        return done.error is None and done.warning is None
 
     return look
 
@@ -225,8 +225,11 @@ def _told(done: "Deployment") -> str:
     """What a run found or did, for people."""
     from ..release.record import short
 
+    if done.error:
+        return f"failed: {done.error}"
+    known = f"\nwarning: {done.warning}; this machine knows it" if done.warning else ""
     return {
         "nothing": f"{done.environment}: nothing was released yet",
         "unchanged": f"{done.environment}: {short(done.model)} runs already at {done.url}",
         "deployed": f"{done.environment}: {short(done.model)} is live at {done.url}",
-    }.get(done.action, f"failed: {done.error}")
+    }[done.action] + known

@@ -18,10 +18,10 @@ from .driver import Driver, DriverName, Service, driver
 from .follow import Wanted, remember, wanted
 from .git import BRANCH
 from .observe import observe
+from .pending import MAX_RECORD
 from .record import Record, short
 from .release import release
 from .rollback import rollback
-from .verify import MAX_RECORD
 from .workspace import Workspace
 
 
@@ -38,6 +38,7 @@ class Deployment:
     url: str | None = None
     rollback: bool = False
     error: str | None = None
+    warning: str | None = None  # why it is taken from memory: nobody could be asked
 
 
 class SmokeTestError(RefusedError):
@@ -146,7 +147,7 @@ def _serve(workspace: Workspace, services: Driver, found: Wanted) -> Deployment:
     rules = workspace.rules(place)
     port = services.public_port(rules.port if rules else 0)
     url = f"http://127.0.0.1:{port}"
-    facts = (record.model, found.entry, found.main, url, found.rollback)
+    facts = (record.model, found.entry, found.main, url, found.rollback, None, found.because)
     serving = _serving(services, record, port)
     if serving and not _smoke_test(workspace, serving, record.model):
         services.keep(serving)

@@ -12,8 +12,8 @@ from ..errors import InputError, ModelError, RefusedError
 from ..files import canonical_json, read_json, write_atomically
 from .confirm import settle
 from .ledger import Entry, Ledger, branch
+from .pending import MAX_RECORD
 from .record import Record
-from .verify import MAX_RECORD
 from .workspace import Workspace
 
 

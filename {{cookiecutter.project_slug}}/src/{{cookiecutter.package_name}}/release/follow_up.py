@@ -22,7 +22,8 @@ AGAIN = dt.timedelta(days=1)  # what was refused is not asked for more often
 def record(workspace: Workspace, github: GitHub, done: Deployment) -> Iterator[str]:
     """Record how a deployment went: in the ledger, as a GitHub deployment, and as an issue when it
     failed. What it says is believed of the release that the ledger has, and of no other."""
-    place, label = done.environment, f"deployment-{done.environment}"
+    place = done.environment
+    label = f"deployment-{place}"
     ledger = workspace.ledger(place, workspace.git.base())
     entry = ledger.find(done.entry)
     if done.error is None:

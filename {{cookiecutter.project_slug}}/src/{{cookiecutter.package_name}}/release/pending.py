@@ -1,11 +1,19 @@
 """What main asks for and the ledger does not have yet."""
 
-from ..errors import RefusedError
+from contextlib import suppress
+
+from ..errors import InputError, RefusedError
 from . import main_line
 from .git import Git
 from .ledger import Ledger, branch
-from .record import short
+from .record import Record, short
 from .workspace import Workspace
+
+MAX_RECORD = 65_536  # bytes
+
+
+class RunsAlreadyError(RefusedError):
+    """The environment runs this model, or main names it: what was asked for is done."""
 
 
 class NotReleasedError(RefusedError):
@@ -52,10 +60,11 @@ def broken(git: Git, ledger: Ledger, before: str) -> str:
     return ""
 
 
-def refuse_pending(workspace: Workspace, ledger: Ledger) -> None:
+def refuse_pending(workspace: Workspace, ledger: Ledger, model: str) -> None:
     """Nothing is proposed on top of what was not released: nobody could compare it with what runs.
 
     Raises:
+        RunsAlreadyError: It is this model that waits for its release.
         NotReleasedError: main names something else than what runs, or the ledger is not whole.
     """
     git, said = workspace.git, main_line.named(workspace.git, ledger.main, ledger.environment)
@@ -63,6 +72,13 @@ def refuse_pending(workspace: Workspace, ledger: Ledger) -> None:
     if fault:
         raise NotReleasedError(fault)
     commit, name = pending(workspace, ledger), ledger.environment
+    if commit is not None and said and said.blob:
+        with suppress(InputError):
+            (file,) = git.objects([said.blob], MAX_RECORD)
+            if Record.read(file.content or b"", "model.yaml").model == model:
+                raise RunsAlreadyError(
+                    f"{name}: main names {short(model)} already: run `model deploy {name}`"
+                )
     if commit is not None:
         raise NotReleasedError(
             f"{name}: main names in {commit[:7]} what is not released: run `model deploy {name}`,"

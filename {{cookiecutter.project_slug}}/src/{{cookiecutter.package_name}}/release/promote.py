@@ -11,7 +11,7 @@ from . import rendered
 from .change import Ledgers
 from .confirm import settled
 from .figures import evaluate_stored
-from .pending import refuse_pending
+from .pending import RunsAlreadyError, refuse_pending
 from .proposal import Opened, Proposal, find_open, publish
 from .record import Provenance, Record, Replaces, folder, short
 from .release import proposed
@@ -20,10 +20,6 @@ from .workspace import Workspace
 
 Intent = Literal["promote", "hotfix", "anchor"]
 TITLES = {"promote": "", "hotfix": " (hotfix)", "anchor": " (anchor)"}
-
-
-class RunsAlreadyError(RefusedError):
-    """Main names this model: what was asked for is done."""
 
 
 def promote(
@@ -68,11 +64,11 @@ def prepare(
     policy = workspace.policy_at(base)
     ledgers = settled(workspace, base)
     ledger = ledgers(environment)
-    if intent != "anchor":
-        refuse_pending(workspace, ledger)
     current = ledger.effective
     candidate = _choose(workspace, ledgers, environment, policy, model)
     digest = candidate.model
+    if intent != "anchor":
+        refuse_pending(workspace, ledger, digest)
     if current is not None and current.model == digest and intent != "anchor":
         raise RunsAlreadyError(f"{environment} runs {short(digest)} already; nothing to promote")
     branch = f"promote/{environment}/{short(digest)}"

@@ -14,10 +14,9 @@ from . import approval, attestation, figures, order, rendered
 from .change import Change
 from .github import Review
 from .ledger import Entry
+from .pending import MAX_RECORD
 from .record import Record, folder, record_path, short
 from .workspace import Workspace
-
-MAX_RECORD = 65_536  # bytes
 
 
 @dataclass(frozen=True)
