@@ -19,7 +19,9 @@ from ..package import (
     golden,
     ledger_branch,
     observe,
+    pin,
     sandbox,
+    status,
     supervisor,
     workspace,
 )
@@ -218,3 +220,36 @@ def test_a_refusal_names_the_check(served: sandbox.Sandbox) -> None:
     edit(served, served.candidate(WORSE))
     with pytest.raises(errors.RefusedError, match=r"is refused; what ran before still runs\n"):
         deploy.deploy(served.here, "production")
+
+
+def test_a_machine_can_be_pinned_while_nobody_can_be_asked(served: sandbox.Sandbox) -> None:
+    first, second = live(served), release_both(served, BETTER)
+    deploy.deploy(served.here, "production")
+    origin = served.here.git.run("remote", "get-url", "origin")
+    served.git("remote", "set-url", "origin", "/nowhere")
+    with pytest.raises(errors.InputError, match="this machine verified"):
+        pin.pin(served.here, "production", "0" * 12, "prices are wrong")
+    pin.pin(served.here, "production", first, "prices are wrong")
+    done = deploy.deploy(served.here, "production", releases=False)
+    assert (done.model, serves(url(served))) == (first, first)
+    assert "prices are wrong" in str(done.warning)
+    served.git("remote", "set-url", "origin", origin)
+    assert "prices are wrong" in str(status.status(served.here)[1].pinned)
+    tip = whole(served).tip
+    assert deploy.deploy(served.here, "production").model == first
+    assert (whole(served).tip, live(served)) == (tip, second)  # a pin is no release
+    served.roll_back("production")
+    assert deploy.deploy(served.here, "production").warning is None
+    assert pin.pinned(served.here, "production") is None
+
+
+def test_a_forged_pin_runs_nothing_that_was_not_verified_here(served: sandbox.Sandbox) -> None:
+    first, bad = live(served), served.candidate(WORSE)
+    edit(served, bad)
+    commit = forge_for_main(served, bad)
+    served.here.git.base()
+    path = served.here.state / "environments" / "production" / "pin.json"
+    path.write_text(f'{{"entry": "{commit}", "reason": "x", "time": "now"}}')
+    with pytest.raises(errors.RefusedError, match="names no release that this machine verified"):
+        deploy.deploy(served.here, "production", releases=False)
+    assert serves(url(served)) == first

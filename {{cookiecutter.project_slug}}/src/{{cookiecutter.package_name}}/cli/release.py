@@ -68,6 +68,11 @@ def deploy_verb(
     watch: Annotated[bool, typer.Option("--watch", help="Keep following until stopped.")] = False,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between looks.")] = 10.0,
     down: Annotated[bool, typer.Option("--down", help="Stop what runs.")] = False,
+    pin: Annotated[
+        str | None, typer.Option(help="Run this earlier release, and ask nobody: a digest.")
+    ] = None,
+    unpin: Annotated[bool, typer.Option("--unpin", help="Follow the ledger again.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why it is pinned.")] = None,
     revert: Annotated[bool, typer.Option(help="Propose a revert after a failed test.")] = True,
     as_json: Json = False,
 ) -> None:
@@ -81,6 +86,8 @@ def deploy_verb(
 
     here = workspace()
     chosen = (environment,) if environment else ENVIRONMENTS
+    if pin or unpin:
+        typer.echo(_pin(here, environment, pin, reason), err=True)
     if down:
         for name in chosen:
             count = stop(here, name, driver)
@@ -157,6 +164,7 @@ def status_verb(driver: Driver = "process", as_json: Json = False) -> None:
             more = state.holds - len(state.held)
             text += f"\nheld in {state.environment}: {', '.join(state.held)}"
             text += f" and {more} more" if more else ""
+        text += f"\n{state.environment}: {state.pinned}" if state.pinned else ""
         for fault in state.skipped:
             text += f"\nnot counted in env/{state.environment}: {fault}"
     emit(as_json, found, text)
@@ -187,6 +195,23 @@ def history_verb(environment: Where, as_json: Json = False) -> None:
     heads = ("released (UTC)", "model", "change", "approved by", "outcome", "main")
     facts = [{"entry": e.commit, "outcome": e.outcome, **_plain(e.released)} for e in entries]
     emit(as_json, facts, table(heads, rows) if rows else f"{environment} has run nothing yet")
+
+
+def _pin(
+    here: "Workspace", environment: Environment | None, model: str | None, reason: str | None
+) -> str:
+    """Pin this machine to a release, or end that."""
+    from ..errors import InputError
+    from ..release.pin import pin, unpin
+    from ..release.record import short
+
+    if environment is None or (model and not reason):
+        raise InputError('name the environment, and with --pin say --reason "..."')
+    if model is None or reason is None:
+        return f"{environment}: {'follows' if unpin(here, environment) else 'followed'} its ledger"
+    entry = pin(here, environment, model, reason)
+    back = f"merge `model rollback {environment} --to {short(entry.model)}` as soon as you can"
+    return f"{environment}: this machine is pinned to {short(entry.model)}; {back}"
 
 
 def _plain(released: "Released") -> dict[str, Any]:

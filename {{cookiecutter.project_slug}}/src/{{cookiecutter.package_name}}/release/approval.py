@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..config import Policy
+from ..errors import InputError
 from ..pipeline.gate import Finding
 from . import main_line
 from .change import Change
@@ -70,22 +71,29 @@ def _change(
 
 def _protected(workspace: Workspace, change: Change, github: GitHub) -> Iterator[Finding]:
     """What decides, as it changed since the last release: a weak policy in one commit and the model
-    that needs it in the next are two changes, and each must have been approved, by as many as the
-    policy before them asks."""
+    that needs it in the next are two changes. Each must have been approved, by as many as the
+    policy before it asks."""
     current, git = change.ledger.effective, workspace.git
     start = main_line.started(git, change.parent, current.released.main if current else None)
-    rules = workspace.policy_at(start).environments[change.environment]
-    needed = rules.approvals_for(rollback=False)
-    commits = main_line.protected(git, change.parent, start) if needed else ()
-    for commit in commits:
-        review = github.approvals(commit, permitted=False)
-        if review is None or len(review.approved_by) < needed:
+    needed, asked = _needed(workspace, change, start, 0), 0
+    for commit in main_line.protected(git, change.parent, start):
+        review = github.approvals(commit, permitted=False) if needed else None
+        if needed and (review is None or len(review.approved_by) < needed):
             text = (
                 f"{commit[:7]} changed policy, workflows or engine, and {needed} must approve that"
             )
             yield Finding("approved rules", False, text)
             return
-    if needed:
-        count = f"{len(commits)} changes" if commits else "no change"
-        text = f"{count} of policy, workflows and engine since {start[:7]}, each approved"
+        needed, asked = _needed(workspace, change, commit, needed), asked + bool(needed)
+    if needed or asked:
+        text = f"{asked} changes of policy, workflows and engine since {start[:7]}, each approved"
         yield Finding("approved rules", True, text)
+
+
+def _needed(workspace: Workspace, change: Change, commit: str, before: int) -> int:
+    """How many the policy at a commit asks for; as `before`, where it cannot be read."""
+    try:
+        rules = workspace.policy_at(commit).environments[change.environment]
+    except InputError:
+        return before
+    return rules.approvals_for(rollback=False)

@@ -77,7 +77,8 @@ def deploy(
             failed = _failed(workspace, found, error, releases, revert)
             failed.found = found
             raise failed from None
-        remember(workspace, found)
+        if found.because is None:
+            remember(workspace, found)
         if releases and found.because is None:
             observe(workspace, environment, found.entry, "live", f"model deploy, {by}")
     if refused:

@@ -4,7 +4,7 @@ A host that restarts while `origin`, the registry or GitHub is away starts what 
 its own copy. What is remembered was verified here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import Environment
@@ -13,6 +13,7 @@ from ..files import canonical_json, read_json, write_atomically
 from .confirm import settle
 from .ledger import Entry, Ledger, branch
 from .pending import MAX_RECORD
+from .pin import pinned, unpin
 from .record import Record
 from .workspace import Workspace
 
@@ -35,6 +36,17 @@ def wanted(workspace: Workspace, environment: Environment) -> Wanted | None:
     Raises:
         ModelError: Nobody can be asked, and nothing is remembered.
     """
+    pin = pinned(workspace, environment)
+    found = _followed(workspace, environment)
+    if pin is None:
+        return found
+    if found is not None and found.because is None and found.record.model == pin[0].model:
+        unpin(workspace, environment)
+        return found
+    return replace(_of(workspace, environment, pin[0]), because=pin[1])
+
+
+def _followed(workspace: Workspace, environment: Environment) -> Wanted | None:
     ledger: Ledger | None = None
     try:
         ledger = settle(workspace, workspace.ledger(environment, workspace.git.base()))

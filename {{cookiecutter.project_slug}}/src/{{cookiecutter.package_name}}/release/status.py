@@ -7,6 +7,7 @@ from ..errors import ModelError
 from .driver import DriverName, driver
 from .ledger import Ledger
 from .pending import pending
+from .pin import pinned
 from .record import short
 from .workspace import Workspace
 
@@ -29,6 +30,7 @@ class Status:
     held: tuple[str, ...]
     holds: int
     skipped: tuple[str, ...]
+    pinned: str | None
     advice: str
 
 
@@ -39,8 +41,9 @@ def status(workspace: Workspace, by: DriverName = "process") -> tuple[Status, ..
 
 
 def _status(workspace: Workspace, base: str, environment: Environment, by: DriverName) -> Status:
-    ledger, waiting, fault = Ledger(environment), None, ""
+    ledger, waiting, pin, fault = Ledger(environment), None, None, ""
     try:
+        pin = pinned(workspace, environment)
         ledger = workspace.ledger(environment, base)
         waiting = pending(workspace, ledger)
     except ModelError as error:
@@ -66,6 +69,7 @@ def _status(workspace: Workspace, base: str, environment: Environment, by: Drive
         held=tuple(held[:SHOWN]),
         holds=len(held),
         skipped=ledger.skipped,
+        pinned=pin[1] if pin else None,
         advice=_advice(ledger, released, running, waiting, fault),
     )
 

@@ -1,0 +1,212 @@
+"""Who approved is asked before a release: of the change, and of whatever decides about it."""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Collection
+
+import pytest
+
+from ..conftest import BETTER
+from ..package import confirm, errors, github, pull_request, sandbox, workspace
+from .changes import entries, live, merge_both, named, release_both
+from .test_ledger import whole
+
+
+class Reviews:
+    """What GitHub knows of approvals, by the commit of main. Merges are approved by Ann."""
+
+    def __init__(self, world: sandbox.Sandbox) -> None:
+        self.world = world
+        self.known: dict[str, github.Review | None] = {}
+        self.off = dt.timedelta()
+        self.left: set[str] = set()
+
+    def approvals(
+        self, commit: str, exclude: Collection[str] = (), permitted: bool = True
+    ) -> github.Review | None:
+        found = self.known.get(commit, self._merged(commit))
+        if found is None:
+            return None
+        gone = self.left if permitted else set()
+        people = [name for name in found.approved_by if name not in {*exclude, *gone}]
+        return dataclasses.replace(found, approved_by=tuple(people))
+
+    def _merged(self, commit: str) -> github.Review | None:
+        git = self.world.here.git
+        if not git.ok("rev-parse", "--verify", "--quiet", f"{commit}^2"):
+            return None
+        head = git.run("rev-parse", f"{commit}^2")
+        return github.Review(7, head, "bot", ("ann",), self.world.clock)
+
+    def clock(self) -> dt.datetime:
+        return self.world.clock + self.off
+
+    def blob(self, commit: str, path: str) -> str | None:
+        return self.world.here.git.objects([f"{commit}:{path}"], 0)[0].oid
+
+
+@pytest.fixture
+def reviews(world: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch) -> Reviews:
+    """Production asks for one approval, of a GitHub that knows who gave it."""
+    policy = (world.here.root / "policy.yaml").read_text()
+    world.commit(
+        "policy.yaml", policy.replace("soak_hours: 24", "soak_hours: 24\n    approvals: 1")
+    )
+    told = Reviews(world)
+    told.known[world.here.git.base()] = github.Review(1, "0" * 40, "ben", ("ann",), world.clock)
+
+    def local(here: workspace.Workspace) -> pull_request.LocalPullRequests:
+        return pull_request.LocalPullRequests(here.git, here.state / "pull-requests")
+
+    monkeypatch.setattr(workspace.Workspace, "github", property(lambda _: told))
+    monkeypatch.setattr(workspace.Workspace, "pull_requests", property(local))
+    return told
+
+
+def push(world: sandbox.Sandbox, path: str, content: str) -> str:
+    """Change a file on main without a pull request."""
+    world.commit(path, content)
+    return world.here.git.base()
+
+
+def test_who_approved_and_who_asked_stand_in_the_entry(
+    world: sandbox.Sandbox, reviews: Reviews
+) -> None:
+    release_both(world, BETTER)
+    told = entries(world)[0].released
+    assert (told.approved_by, told.requested_by, told.pull_request) == (("ann",), "Rehearsal", 7)
+
+
+def test_nobody_s_approval_is_refused(world: sandbox.Sandbox, reviews: Reviews) -> None:
+    merge_both(world, BETTER)
+    reviews.left.add("ann")
+    with pytest.raises(errors.RefusedError, match="approval: #7 was approved by nobody, needs 1"):
+        world.release("production")
+
+
+def test_whoever_asked_for_it_does_not_approve_it(world: sandbox.Sandbox, reviews: Reviews) -> None:
+    world.git("config", "user.name", "ann")
+    merge_both(world, BETTER)
+    with pytest.raises(errors.RefusedError, match="approved by nobody"):
+        world.release("production")
+
+
+def test_a_record_that_was_not_approved_as_it_is_is_refused(
+    world: sandbox.Sandbox, reviews: Reviews
+) -> None:
+    merge_both(world, BETTER)
+    commit = named(world).commit
+    found = reviews.approvals(commit)
+    assert found
+    first = world.here.git.run("rev-list", "--max-parents=0", "HEAD")
+    reviews.known[commit] = dataclasses.replace(found, head=first)
+    with pytest.raises(
+        errors.RefusedError, match="is not the one that #7 had when it was approved"
+    ):
+        world.release("production")
+
+
+def test_an_earlier_record_that_is_pushed_is_no_rollback(
+    world: sandbox.Sandbox, reviews: Reviews
+) -> None:
+    second = release_both(world, BETTER)
+    text = world.here.git.show(entries(world)[1].released.main, "deploy/production/model.yaml")
+    push(world, "deploy/production/model.yaml", (text or b"").decode())
+    with pytest.raises(errors.RefusedError, match="came to main without a pull request"):
+        world.release("production")
+    assert live(world) == second
+
+
+def test_a_rollback_has_its_own_number_of_approvals(
+    world: sandbox.Sandbox, reviews: Reviews
+) -> None:
+    first = live(world)
+    release_both(world, BETTER)
+    policy = (world.here.root / "policy.yaml").read_text()
+    text = policy.replace("approvals: 1", "approvals: 1\n    rollback_approvals: 0")
+    commit = push(world, "policy.yaml", text)
+    reviews.known[commit] = github.Review(2, "0" * 40, "ben", ("ann",), world.clock)
+    reviews.left.add("ann")
+    world.roll_back("production")
+    world.release("production")
+    assert live(world) == first
+
+
+def weaker(text: str, how: str) -> str:
+    if how == "limits":
+        return text.replace("min: 0.95", "min: 0.1")
+    return text.replace("approvals: 1", "approvals: 0")
+
+
+@pytest.mark.parametrize("how", ["limits", "approvals"])
+def test_a_policy_that_nobody_approved_releases_nothing(
+    world: sandbox.Sandbox, reviews: Reviews, how: str
+) -> None:
+    """Weakened in one commit, and the record in the next."""
+    first = live(world)
+    commit = push(world, "policy.yaml", weaker((world.here.root / "policy.yaml").read_text(), how))
+    merge_both(world, BETTER)
+    with pytest.raises(errors.RefusedError, match=f"approved rules: {commit[:7]} changed policy"):
+        world.release("production")
+    assert live(world) == first
+    reviews.known[commit] = github.Review(3, "0" * 40, "ben", ("ann",), world.clock)
+    world.release("production")
+    assert live(world) != first
+
+
+@pytest.mark.parametrize("path", [".github/workflows/deploy.yml", "src/my_model/release/verify.py"])
+def test_workflows_and_engine_decide_too(
+    world: sandbox.Sandbox, reviews: Reviews, path: str
+) -> None:
+    commit = push(world, path, "changed\n")
+    merge_both(world, BETTER)
+    with pytest.raises(errors.RefusedError, match=f"approved rules: {commit[:7]}"):
+        world.release("production")
+
+
+def test_what_is_the_user_s_decides_nothing(world: sandbox.Sandbox, reviews: Reviews) -> None:
+    push(world, "src/my_model/model.py", "changed\n")
+    push(world, "README.md", "changed\n")
+    release_both(world, BETTER)
+    assert entries(world)[0].released.approved_by == ("ann",)
+
+
+def test_approvers_leave_and_their_releases_stay(world: sandbox.Sandbox, reviews: Reviews) -> None:
+    second = release_both(world, BETTER)
+    for path in (world.here.state / "verified").rglob("*.json"):
+        path.unlink()
+    reviews.left.add("ann")
+    found = confirm.settle(world.here, whole(world)).effective
+    assert found
+    assert found.model == second
+
+
+def test_an_entry_whose_approval_vanished_does_not_verify(
+    world: sandbox.Sandbox, reviews: Reviews
+) -> None:
+    second = release_both(world, BETTER)
+    reviews.known[entries(world)[0].released.main] = None
+    for path in (world.here.state / "verified").rglob("*.json"):
+        path.unlink()
+    found = confirm.settle(world.here, whole(world)).effective
+    assert found
+    assert found.model != second
+
+
+def test_a_clock_that_is_off_releases_nothing(world: sandbox.Sandbox, reviews: Reviews) -> None:
+    merge_both(world, BETTER)
+    reviews.off = dt.timedelta(minutes=11)
+    with pytest.raises(errors.RefusedError, match="-11 minutes off GitHub's"):
+        world.release("production")
+
+
+def test_undoing_what_was_refused_needs_no_approval(
+    world: sandbox.Sandbox, reviews: Reviews
+) -> None:
+    merge_both(world, BETTER)
+    reviews.left.add("ann")
+    with pytest.raises(errors.RefusedError):
+        world.release("production")
+    world.git("revert", "--no-edit", "-m", "1", "HEAD")
+    world.git("push", "--quiet", "origin", "main")
+    assert world.release("production") is None
