@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -16,6 +16,7 @@ from ..package import (
     package,
     promote,
     record,
+    rollback,
     sandbox,
     train,
     workspace,
@@ -30,7 +31,6 @@ class World:
 
     scene: sandbox.Sandbox
     server: Server
-    commits: dict[str, str] = field(default_factory=dict)  # by model: what made main name it
 
     @property
     def here(self) -> workspace.Workspace:
@@ -49,17 +49,20 @@ class World:
         package.package(self.here, image=self.server.name)
         branch = promote.promote(self.here, "production").pull_request.branch
         self.scene.merge(branch)
-        self.commits[self.named.model] = self.here.git.base()
+        self.scene.release("production")
 
     def flip(self) -> record.Record:
-        """Let main name the other one, as a revert would; its image has to be pulled again."""
-        (commit,) = [commit for model, commit in self.commits.items() if model != self.named.model]
-        self.scene.git("checkout", "--quiet", commit, "--", "deploy/production")
-        self.scene.git("commit", "--quiet", "--all", "--message", "Flip")
-        path = self.here.root / record.record_path("production")
-        wanted = record.Record.read(path.read_bytes(), path.name)
+        """Release the other one: go back to it, or bring it back. Its image is pulled again."""
+        ledger = self.here.ledger("production", self.here.git.base())
+        other = next(e for e in reversed(ledger.entries) if e.model != self.named.model)
+        if other in ledger.earlier():
+            opened = rollback.rollback(self.here, "production", reason="Flip.")
+        else:
+            opened = promote.promote(self.here, "production", model=other.model, reason="Flip.")
+        self.scene.merge(opened.pull_request.branch)
+        wanted = self.named
         docker.docker("rmi", "--force", str(wanted.image))  # before an agent can be told of it
-        self.scene.git("push", "--quiet", "origin", "main")
+        self.scene.release("production")
         return wanted
 
     def deploy(self) -> deploy.Deployment:

@@ -154,7 +154,7 @@ def test_a_policy_that_nobody_approved_releases_nothing(
     assert live(world) != first
 
 
-@pytest.mark.parametrize("path", [".github/workflows/deploy.yml", "src/my_model/release/verify.py"])
+@pytest.mark.parametrize("path", [".github/workflows/deploy.yml", "src/any/release/verify.py"])
 def test_workflows_and_engine_decide_too(
     world: sandbox.Sandbox, reviews: Reviews, path: str
 ) -> None:
@@ -165,7 +165,7 @@ def test_workflows_and_engine_decide_too(
 
 
 def test_what_is_the_user_s_decides_nothing(world: sandbox.Sandbox, reviews: Reviews) -> None:
-    push(world, "src/my_model/model.py", "changed\n")
+    push(world, "src/any/model.py", "changed\n")
     push(world, "README.md", "changed\n")
     release_both(world, BETTER)
     assert entries(world)[0].released.approved_by == ("ann",)

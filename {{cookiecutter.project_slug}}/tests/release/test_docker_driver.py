@@ -230,6 +230,8 @@ def test_a_failed_smoke_test_keeps_the_old_and_proposes_a_revert(
     assert "a revert is proposed" in str(found.error)
     assert serves(done.url) == done.model
     assert [c.digest for c in world.containers()] == [done.model]
+    (request,) = world.here.pull_requests.list("production", world.here.git.base())
+    world.scene.merge(request.branch)  # main names again what runs
 
 
 def test_a_patched_image_around_the_same_model_is_something_new(world: World) -> None:
