@@ -78,9 +78,9 @@ class Sandbox:
         train(self.here.params, self.here.root, self.here.candidate)
         return package(self.here).model
 
-    def promote(self, environment: Environment) -> Opened:
+    def promote(self, environment: Environment, reason: str | None = None) -> Opened:
         """`model promote`, at the time of the clock."""
-        return promote(self.here, environment)
+        return promote(self.here, environment, reason=reason)
 
     def roll_back(self, environment: Environment) -> Opened:
         """`model rollback`, and the merge of what it proposes."""

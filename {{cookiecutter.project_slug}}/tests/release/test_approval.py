@@ -36,7 +36,8 @@ class Reviews:
         if not git.ok("rev-parse", "--verify", "--quiet", f"{commit}^2"):
             return None
         head = git.run("rev-parse", f"{commit}^2")
-        return github.Review(7, head, "bot", ("ann",), self.world.clock)
+        merged = dt.datetime.fromisoformat(git.run("show", "-s", "--format=%cI", commit))
+        return github.Review(7, head, "bot", ("ann",), merged)
 
     def clock(self) -> dt.datetime:
         return self.world.clock + self.off
@@ -152,6 +153,43 @@ def test_a_policy_that_nobody_approved_releases_nothing(
     reviews.known[commit] = github.Review(3, "0" * 40, "ben", ("ann",), world.clock)
     world.release("production")
     assert live(world) != first
+
+
+def test_what_nobody_approved_can_be_taken_back(world: sandbox.Sandbox, reviews: Reviews) -> None:
+    before = (world.here.root / "policy.yaml").read_text()
+    push(world, "policy.yaml", weaker(before, "limits"))
+    push(world, "policy.yaml", before)
+    second = release_both(world, BETTER)
+    assert live(world) == second
+
+
+def test_an_approved_change_on_top_does_not_approve_what_it_stands_on(
+    world: sandbox.Sandbox, reviews: Reviews
+) -> None:
+    before = (world.here.root / "policy.yaml").read_text()
+    weak = push(world, "policy.yaml", weaker(before, "limits"))
+    commit = push(world, "policy.yaml", weaker(before, "limits").replace("max: 0.12", "max: 0.11"))
+    reviews.known[commit] = github.Review(3, "0" * 40, "ben", ("ann",), world.clock)
+    merge_both(world, BETTER)
+    with pytest.raises(errors.RefusedError, match=f"approved rules: {weak[:7]} changed policy"):
+        world.release("production")
+
+
+def test_an_entry_from_before_its_merge_does_not_verify(
+    world: sandbox.Sandbox, reviews: Reviews
+) -> None:
+    """Whoever may append cannot say that a model soaked before it was merged."""
+    second = release_both(world, BETTER)
+    commit = entries(world)[0].released.main
+    found = reviews.approvals(commit)
+    assert found
+    later = world.clock + dt.timedelta(hours=3)
+    reviews.known[commit] = dataclasses.replace(found, merged_at=later)
+    for path in (world.here.state / "verified").rglob("*.json"):
+        path.unlink()
+    settled = confirm.settle(world.here, whole(world)).effective
+    assert settled
+    assert settled.model != second
 
 
 @pytest.mark.parametrize("path", [".github/workflows/deploy.yml", "src/any/release/verify.py"])

@@ -27,7 +27,7 @@ from ..package import (
 )
 from .changes import entries, live, merge_both, release_both
 from .test_deploy import processes, serves
-from .test_ledger import edit, forge_for_main, whole
+from .test_ledger import edit, forge_for_main, name, whole
 
 pytestmark = pytest.mark.slow  # each starts real services
 
@@ -100,7 +100,7 @@ def test_a_follower_appends_and_releases_nothing(served: sandbox.Sandbox) -> Non
 
 def test_an_entry_that_does_not_verify_is_not_followed(served: sandbox.Sandbox) -> None:
     first, bad = live(served), served.candidate(WORSE)
-    edit(served, bad)
+    name(served, bad)
     forge_for_main(served, bad)
     done = deploy.deploy(served.here, "production", releases=False)
     assert (done.action, done.model) == ("unchanged", first)
@@ -245,7 +245,7 @@ def test_a_machine_can_be_pinned_while_nobody_can_be_asked(served: sandbox.Sandb
 
 def test_a_forged_pin_runs_nothing_that_was_not_verified_here(served: sandbox.Sandbox) -> None:
     first, bad = live(served), served.candidate(WORSE)
-    edit(served, bad)
+    name(served, bad)
     commit = forge_for_main(served, bad)
     served.here.git.base()
     path = served.here.state / "environments" / "production" / "pin.json"

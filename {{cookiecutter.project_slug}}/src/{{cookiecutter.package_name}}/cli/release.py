@@ -176,6 +176,8 @@ def history_verb(environment: Where, as_json: Json = False) -> None:
 
     Example: model history production
     """
+    from msgspec import to_builtins
+
     from ..release.record import short
     from .tables import table
 
@@ -193,7 +195,10 @@ def history_verb(environment: Where, as_json: Json = False) -> None:
         for e in entries
     ]
     heads = ("released (UTC)", "model", "change", "approved by", "outcome", "main")
-    facts = [{"entry": e.commit, "outcome": e.outcome, **_plain(e.released)} for e in entries]
+    facts = [
+        {"entry": e.commit, **_plain(e.released), "outcome": to_builtins(e.outcome)}
+        for e in entries
+    ]
     emit(as_json, facts, table(heads, rows) if rows else f"{environment} has run nothing yet")
 
 

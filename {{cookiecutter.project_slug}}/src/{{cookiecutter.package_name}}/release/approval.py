@@ -9,6 +9,7 @@ from ..pipeline.gate import Finding
 from . import main_line
 from .change import Change
 from .github import GitHub, Review
+from .ledger import SKEW
 from .record import Record, record_path
 from .workspace import Workspace
 
@@ -33,17 +34,12 @@ def check(
     if github is None:
         return Approval((Finding("approval", True, NOT_ASKED),))
     needed = policy.environments[change.environment].approvals_for(rollback)
-    review = github.approvals(
-        change.head, exclude=_asked(record), permitted=change.recorded is None
-    )
+    asked = () if rollback or record.requested_by is None else (record.requested_by,)
+    review = github.approvals(change.head, exclude=asked, permitted=change.recorded is None)
     findings = [_change(workspace, change, github, review, needed)]
-    if not rollback:
+    if not rollback and record.schema_version > 1:  # nobody could approve by rules yet to come
         findings += _protected(workspace, change, github)
     return Approval(tuple(findings), review)
-
-
-def _asked(record: Record) -> tuple[str, ...]:
-    return (record.requested_by,) if record.requested_by else ()
 
 
 def _change(
@@ -54,8 +50,13 @@ def _change(
         ok = not needed
         return Finding("approval", ok, f"{commit} came to main without a pull request")
     people = set(review.approved_by)
-    if change.recorded is not None:  # may write was judged then: approvers leave
+    if change.recorded is not None:  # who may write was judged then: approvers leave
         people &= set(change.recorded.released.approved_by)
+        if change.recorded.released.time < review.merged_at - SKEW:
+            text = (
+                f"#{review.number} was merged at {review.merged_at:%Y-%m-%d %H:%M}, later than that"
+            )
+            return Finding("approval", False, text)
     names = ", ".join(sorted(people)) or "nobody"
     text = f"#{review.number} was approved by {names}, needs {needed}"
     if len(people) < needed:
@@ -70,23 +71,32 @@ def _change(
 
 
 def _protected(workspace: Workspace, change: Change, github: GitHub) -> Iterator[Finding]:
-    """What decides, as it changed since the last release: a weak policy in one commit and the model
-    that needs it in the next are two changes. Each must have been approved, by as many as the
-    policy before it asks."""
+    """Whether what decides is as it was at the last release, or as approved since: a weak policy in
+    one commit and the model that needs it in the next are two changes. Each must be approved, by as
+    many as the policy before it asks; one that was not is mended by going back to what was."""
     current, git = change.ledger.effective, workspace.git
     start = main_line.started(git, change.parent, current.released.main if current else None)
-    needed, asked = _needed(workspace, change, start, 0), 0
+    good, culprit, count = main_line.deciding(git, start), "", 0
+    needed = asked = _needed(workspace, change, start, 0)
     for commit in main_line.protected(git, change.parent, start):
-        review = github.approvals(commit, permitted=False) if needed else None
-        if needed and (review is None or len(review.approved_by) < needed):
-            text = (
-                f"{commit[:7]} changed policy, workflows or engine, and {needed} must approve that"
-            )
-            yield Finding("approved rules", False, text)
-            return
-        needed, asked = _needed(workspace, change, commit, needed), asked + bool(needed)
-    if needed or asked:
-        text = f"{asked} changes of policy, workflows and engine since {start[:7]}, each approved"
+        state = main_line.deciding(git, commit)
+        if state == good:
+            culprit = ""
+            continue
+        review = None
+        if needed and not culprit:
+            review = github.approvals(commit, permitted=change.recorded is None)
+        if culprit or (needed and (review is None or len(review.approved_by) < needed)):
+            culprit = culprit or commit
+            continue
+        good, count = state, count + 1
+        needed = _needed(workspace, change, commit, needed)
+        asked = max(asked, needed)
+    if culprit:
+        text = f"{culprit[:7]} changed policy, workflows or engine, and {needed} must approve that"
+        yield Finding("approved rules", False, f"{text}: take it back, and propose it as a change")
+    elif asked:
+        text = f"{count} changes of policy, workflows and engine since {start[:7]}, each approved"
         yield Finding("approved rules", True, text)
 
 

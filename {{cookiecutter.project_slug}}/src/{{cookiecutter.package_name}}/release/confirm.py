@@ -10,10 +10,15 @@ from functools import cache
 from ..config import Environment
 from ..errors import ModelError
 from ..files import canonical_json, write_atomically
+from . import order
 from .change import Change, Ledgers, parent_on_main
 from .ledger import Entry, Ledger
-from .verify import verify
+from .verify import Verification, verify
 from .workspace import Workspace
+
+
+class UnclearError(ModelError):
+    """An entry can be verified neither well nor badly now."""
 
 
 def settled(workspace: Workspace, main: str) -> Ledgers:
@@ -34,19 +39,37 @@ def settle(workspace: Workspace, ledger: Ledger) -> Ledger:
 
 
 def confirmed(workspace: Workspace, ledger: Ledger, entry: Entry) -> bool:
-    """Whether this entry verifies, as of its day; remembered where it does."""
+    """Whether this entry verifies, as of its day; remembered where it does.
+
+    Raises:
+        UnclearError: It cannot be told now: what is away is not taken for what is forged.
+    """
     if workspace.remembers(ledger.environment, entry.commit):
         return True
-    try:
-        outcome = verify(workspace, _as_of(workspace, ledger, entry))
-    except ModelError:
-        return False
-    kind = "rollback" if entry.released.change == "rollback" else "promotion"
-    found = outcome.record.model if outcome.record else None
-    if not outcome.passed or outcome.kind != kind or found != entry.model:
+    change = _as_of(workspace, ledger, entry)
+    outcome = verify(workspace, change)
+    if outcome.unclear:
+        raise UnclearError(
+            f"{ledger.environment}: entry {entry.commit[:7]} cannot be verified now: {outcome.away}"
+        )
+    if not outcome.passed or not _as_recorded(change, entry, outcome):
         return False
     remember(workspace, ledger.environment, entry.commit)
     return True
+
+
+def _as_recorded(change: Change, entry: Entry, outcome: Verification) -> bool:
+    """Whether the entry says of its change what verification says."""
+    told, then = entry.released, change.ledger.effective
+    if outcome.record is None or outcome.record.model != told.model:
+        return False
+    if told.change == "rollback":
+        back = outcome.restores.commit if outcome.restores else None
+        replaced = then.commit if then else None
+        return outcome.kind == "rollback" and (back, replaced) == (told.restores, told.replaces)
+    return outcome.kind == "promotion" and (
+        not outcome.answers or order.same_answers(outcome.answers, dict(told.answers))
+    )
 
 
 def remember(workspace: Workspace, environment: str, commit: str) -> None:

@@ -17,8 +17,8 @@ from . import main_line
 from .driver import Driver, DriverName, Service, driver
 from .follow import Wanted, remember, wanted
 from .git import BRANCH
+from .ledger import MAX_RECORD
 from .observe import observe
-from .pending import MAX_RECORD
 from .record import Record, short
 from .release import release
 from .rollback import rollback

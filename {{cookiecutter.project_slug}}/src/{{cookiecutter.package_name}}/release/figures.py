@@ -13,6 +13,7 @@ from . import rendered
 from .answers import answers_of
 from .change import Change
 from .record import DataDigests, Record, folder, short
+from .store import MissingError
 from .workspace import Workspace
 
 LOADED = ("model", "holdout", "numbers", "rendered")  # findings of a job that loads the model
@@ -25,6 +26,7 @@ class Figures:
     findings: tuple[Finding, ...]
     rules: tuple[Finding, ...] = ()
     answers: dict[str, float] | None = None
+    away: str | None = None
 
 
 def check(workspace: Workspace, change: Change, record: Record, policy: Policy) -> Figures:
@@ -33,7 +35,7 @@ def check(workspace: Workspace, change: Change, record: Record, policy: Policy) 
     checks += [artefact(workspace, "model", record.model)]
     checks += [artefact(workspace, "holdout", record.data.holdout)]
     if not all(check.passed for check in checks[-2:]):
-        return Figures(tuple(checks))
+        return Figures(tuple(checks), away=_missing(workspace, record))
     recomputed, scored = evaluate_stored(
         workspace, record.model, record.replaces.model, record.data, record.source.commit, policy
     )
@@ -95,6 +97,18 @@ def artefact(workspace: Workspace, name: str, digest: str) -> Finding:
     except RefusedError as error:
         return Finding(name, False, str(error))
     return Finding(name, True, f"{short(digest)} is in the store, byte for byte")
+
+
+def _missing(workspace: Workspace, record: Record) -> str | None:
+    """Which artefact is not there, rather than changed by somebody."""
+    for digest in (record.model, record.data.holdout):
+        try:
+            workspace.store.fetch(digest)
+        except MissingError as error:
+            return str(error)
+        except RefusedError:
+            return None
+    return None
 
 
 def _claims(

@@ -11,8 +11,7 @@ from ..config import Environment
 from ..errors import InputError, ModelError, RefusedError
 from ..files import canonical_json, read_json, write_atomically
 from .confirm import settle
-from .ledger import Entry, Ledger, branch
-from .pending import MAX_RECORD
+from .ledger import MAX_RECORD, Entry, Ledger, branch
 from .pin import pinned, unpin
 from .record import Record
 from .workspace import Workspace
@@ -54,12 +53,26 @@ def _followed(workspace: Workspace, environment: Environment) -> Wanted | None:
         if entry is None:
             why = "is missing" if ledger.tip is None else "holds no entry that counts here"
             raise RefusedError(f"{environment}: {branch(environment)} {why}")
+        _refuse_older(workspace, ledger, entry)
         return _of(workspace, environment, entry)
     except ModelError as error:
         kept = remembered(workspace, environment, str(error))
         if kept is None and not (ledger and ledger.tip is None):
             raise
         return kept
+
+
+def _refuse_older(workspace: Workspace, ledger: Ledger, entry: Entry) -> None:
+    """What ran here may have failed or been replaced; that it does not count any more, by a clock
+    that is wrong or a main that was rewritten, is no reason to go back behind it."""
+    kept = remembered(workspace, ledger.environment, "")
+    if kept is None or ledger.find(kept.entry) is not None:
+        return
+    if not workspace.git.is_ancestor(kept.entry, entry.commit):
+        raise RefusedError(
+            f"{ledger.environment}: {kept.entry[:7]}, which runs here, does not count now"
+            f" ({'; '.join(ledger.skipped) or 'it does not verify'})"
+        )
 
 
 def remembered(workspace: Workspace, environment: Environment, because: str) -> Wanted | None:

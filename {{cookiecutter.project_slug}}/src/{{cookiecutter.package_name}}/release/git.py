@@ -92,10 +92,13 @@ class Git:
         if self.has_origin():
             shallow = self.run("rev-parse", "--is-shallow-repository") == "true"
             every = "+refs/heads/*:refs/remotes/origin/*"  # also in a clone of one branch
-            self.run("fetch", "--quiet", "--prune", *["--unshallow"] * shallow, "origin", every)
+            options = ["--quiet", "--prune", "--no-tags", *["--unshallow"] * shallow]
+            self.run("fetch", *options, "origin", every)
         reference = f"origin/{BRANCH}" if self.has_origin() else BRANCH
+        place = "refs/remotes" if self.has_origin() else "refs/heads"  # a tag may be called so too
         try:
-            return self.run("rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}")
+            whole = f"{place}/{reference}^{{commit}}"
+            return self.run("rev-parse", "--verify", "--quiet", whole)
         except GitError:
             raise InputError(
                 f"no branch {reference}: commit your work on `{BRANCH}`"
@@ -104,7 +107,7 @@ class Git:
 
     def resolve(self, reference: str) -> str | None:
         """The commit that a branch (origin's first) or any other reference names, if it exists."""
-        for name in (f"origin/{reference}", reference):
+        for name in (f"refs/remotes/origin/{reference}", f"refs/heads/{reference}", reference):
             if self.ok("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"):
                 return self.run("rev-parse", f"{name}^{{commit}}")
         return None
@@ -214,9 +217,10 @@ class Git:
         parents = ["-p", parent] if parent else []
         return self.run(*identity, "commit-tree", tree, *parents, "-m", message)
 
-    def tree(self, name: str) -> dict[str, str]:
-        """Mode, kind and object of everything in a tree, such as `COMMIT:path`, by its path."""
-        listed = self.output("ls-tree", "-r", "-z", name).decode(errors="surrogateescape")
+    def tree(self, name: str, *paths: str) -> dict[str, str]:
+        """Mode, kind and object of everything in a tree, such as `COMMIT:path`, by its path; with
+        paths, only what is there."""
+        listed = self.output("ls-tree", "-r", "-z", name, *paths).decode(errors="surrogateescape")
         parts = (line.partition("\t") for line in listed.split("\0") if line)
         return {path: facts for facts, _, path in parts}
 

@@ -15,6 +15,7 @@ from msgspec import Meta
 from ..config import Environment
 
 FILE = "ledger.json"
+MAX_RECORD = 65_536  # bytes
 SKEW = dt.timedelta(minutes=10)  # how far a clock may be ahead of ours
 
 Commit = Annotated[str, Meta(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")]
@@ -110,6 +111,7 @@ class Ledger:
     entries: tuple[Entry, ...] = ()
     skipped: tuple[str, ...] = ()
     adrift: str | None = None  # why nothing new may be released: main was rewritten
+    said: str | None = None  # the record that main names
 
     @property
     def effective(self) -> Entry | None:
@@ -121,8 +123,8 @@ class Ledger:
         return next((e for e in self.entries if e.commit == commit), None)
 
     def of_main(self, commit: str) -> Entry | None:
-        """The entry of this commit of main."""
-        return next((e for e in self.entries if e.released.main == commit), None)
+        """The last entry of this commit of main."""
+        return next((e for e in reversed(self.entries) if e.released.main == commit), None)
 
     def earlier(self) -> Iterator[Entry]:
         """What a rollback may go back to, nearest first: what the effective entry replaced, what
@@ -139,12 +141,14 @@ class Ledger:
     def held(self) -> dict[str, Entry]:
         """Models that were released here and replaced, the newest first, each with its last entry.
 
-        Automation does not propose them again; a person may, with a reason. Outcomes play no part:
-        who could forge one could lift a hold.
+        Automation does not propose them again; a person may, with a reason. An outcome makes no
+        hold and lifts none: what failed is held once main names something else.
         """
         current = self.effective.model if self.effective else None
         found: dict[str, Entry] = {}
-        for entry in reversed(self.entries[:-1]):
+        gone = bool(self.entries) and self.entries[-1].failed and self.said is not None
+        left = self.entries if gone and self.said != self.entries[-1].record else self.entries[:-1]
+        for entry in reversed(left):
             if entry.model != current:
                 found.setdefault(entry.model, entry)
         return found
@@ -152,7 +156,7 @@ class Ledger:
     def ended_by(self, held: Entry) -> Entry:
         """The entry that replaced a held one."""
         later = self.entries[self.entries.index(held) + 1 :]
-        return next(entry for entry in later if entry.model != held.model)
+        return next((entry for entry in later if entry.model != held.model), held)
 
     @property
     def observed(self) -> bool:

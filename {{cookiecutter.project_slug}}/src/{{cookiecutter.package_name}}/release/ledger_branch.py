@@ -5,6 +5,7 @@ nothing else, within bounds; commit messages, authors and dates are never looked
 """
 
 import datetime as dt
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -13,11 +14,13 @@ import msgspec
 from ..config import Environment
 from ..errors import RefusedError
 from .git import Git, GitError, Object
-from .ledger import FILE, SKEW, Entry, Ledger, Outcome, Released, branch
+from .ledger import FILE, MAX_RECORD, SKEW, Entry, Ledger, Outcome, Released, branch
 from .record import record_path
 
 MAX_BYTES = 262_144  # of one ledger.json
-MAX_COMMITS = 100_000  # the newest of a branch
+MAX_COMMITS = 100_000  # of a branch
+MODEL = re.compile(rb"(?m)^model: (sha256:[0-9a-f]{64})$")
+ENTRY = re.compile(rb"(?m)^replaces:\n  model: [^\n]*\n  entry: (\w+)$")
 NAMED = 5  # commits that do not count are named up to here, then counted
 
 
@@ -27,6 +30,10 @@ class TruncatedError(RefusedError):
 
 class RacedError(RefusedError):
     """Somebody else appended first."""
+
+
+class UnreadableError(RefusedError):
+    """The branch holds more than anybody would release."""
 
 
 def read(
@@ -56,7 +63,11 @@ def append(git: Git, ledger: Ledger, note: Released | Outcome, folder: str, mess
     Raises:
         RacedError: The branch is not where `ledger` was read.
     """
-    blob = git.run("hash-object", "-w", "--stdin", stdin=encode(note))
+    content = encode(note)
+    fault = _decode(Object("", len(content), content))
+    if isinstance(fault, str):  # nobody could read it
+        raise RefusedError(f"{branch(ledger.environment)}: the entry {fault}")
+    blob = git.run("hash-object", "-w", "--stdin", stdin=content)
     kept = [
         line
         for line in git.run("ls-tree", "-z", folder).split("\0")
@@ -72,7 +83,10 @@ def append(git: Git, ledger: Ledger, note: Released | Outcome, folder: str, mess
         if git.resolve_exactly("env"):
             text = f"a branch called `env` is in the way of `{name}`: rename it"
             raise RefusedError(text) from None
-        raise RacedError(f"{name} did not move: {error}") from None
+        git.base()
+        if git.resolve_exactly(name) == ledger.tip:
+            raise RefusedError(f"{name} cannot be pushed to: {error}") from None
+        raise RacedError(f"{name} moved meanwhile: {error}") from None
     git.run("update-ref", seen(ledger.environment), commit)
     return commit
 
@@ -101,7 +115,8 @@ def _refuse_shorter(git: Git, environment: str, tip: str | None) -> None:
 
 @dataclass
 class _Reader:
-    """One pass over a branch, oldest commit first."""
+    """One pass over a branch, parents first: whatever was ever pushed is read, also beside a merge,
+    so that no push hides what was there. Order is that of main."""
 
     git: Git
     environment: Environment
@@ -109,94 +124,134 @@ class _Reader:
     now: dt.datetime
     tip: str
     proven: Callable[[str, str], bool]
-    adrift: str | None = None
-    entries: list[Entry] = field(default_factory=list)
-    places: dict[str | None, int] = field(default_factory=dict)
+    found: dict[str, tuple[tuple[int, int], Entry]] = field(default_factory=dict)
+    outcomes: dict[str, list[tuple[str, Outcome]]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
     def read(self) -> Ledger:
         commits = self._commits()
-        notes = self.git.objects([f"{c}:{FILE}" for c in commits], MAX_BYTES)
-        decoded = [_decode(note) for note in notes]
-        named = [n.main if isinstance(n, Released) else None for n in decoded]
-        blobs = self._records(commits, named)
+        names = [f"{commit}:{FILE}" for commit, _ in commits]
+        decoded = [_decode(note) for note in self.git.objects(names, MAX_BYTES)]
+        noted = [(c, n.main) for (c, _), n in zip(commits, decoded, strict=True)
+                 if isinstance(n, Released)]  # fmt: skip
+        records, said = self._records(noted)
         place = {commit: -at for at, commit in enumerate(self.git.line(self.main))}
-        moment = dt.datetime.min.replace(tzinfo=dt.UTC)
-        for at, (commit, note) in enumerate(zip(commits, decoded, strict=True)):
-            parent = commits[at - 1] if at else None
+        last = (-len(place), 0)
+        for at, ((commit, parent), note) in enumerate(zip(commits, decoded, strict=True)):
             if isinstance(note, str):
                 fault = note
             elif note.time > self.now + SKEW:
                 fault = f"is of {note.time:%Y-%m-%d %H:%M}, which is to come"
             elif isinstance(note, Outcome):
-                fault = self._outcome(commit, note, moment)
+                fault = "" if note.entry in self.found else f"is of no entry: {note.entry[:7]}"
+                if not fault:
+                    self.outcomes.setdefault(note.entry, []).append((commit, note))
             else:
-                fault = self._entry(commit, parent, note, blobs[commit], place, moment)
+                fault = self._entry(commit, note, records[commit], place)
+                if not fault:
+                    last = (place.get(note.main, last[0]), at)
+                    entry = Entry(commit, parent, note, records[commit][0].oid or "", note.time)
+                    self.found[commit] = (last, entry)
             if fault:
                 self.faults.append(f"{commit[:7]} {fault}")
-            elif not isinstance(note, str):
-                moment = max(moment, note.time)
-        found = (tuple(self.entries), self._skipped(), self.adrift)
-        return Ledger(self.environment, self.main, self.tip, *found)
+        entries = self._ordered()
+        gone = entries[-1].released.main if entries else None
+        adrift = f"{gone[:7]}, which was released last, is not on main any more" if gone else None
+        adrift = None if gone is None or gone in place else adrift
+        return Ledger(self.environment, self.main, self.tip, entries, self._skipped(), adrift, said)
 
-    def _commits(self) -> list[str]:
+    def _commits(self) -> list[tuple[str, str | None]]:
+        """Every commit with its first parent, parents first."""
         listed = self.git.run(
-            "rev-list", "--first-parent", f"--max-count={MAX_COMMITS}", self.tip, "--"
-        )
-        return listed.split()[::-1]
+            "rev-list",
+            "--topo-order",
+            "--parents",
+            f"--max-count={MAX_COMMITS + 1}",
+            self.tip,
+            "--",
+        ).splitlines()
+        if len(listed) > MAX_COMMITS:
+            raise UnreadableError(
+                f"{branch(self.environment)} has more than {MAX_COMMITS} commits: somebody filled"
+                " it. Look at it, and restore it with `model ledger restore`"
+            )
+        rows = [line.split() for line in reversed(listed)]
+        return [(row[0], row[1] if len(row) > 1 else None) for row in rows]
 
-    def _records(self, commits: list[str], named: list[str | None]) -> dict[str, list[str | None]]:
-        """The blob of the record: in each entry, at its commit of main, and before that commit."""
-        found = [(c, m) for c, m in zip(commits, named, strict=True) if m]
+    def _records(
+        self, noted: list[tuple[str, str]]
+    ) -> tuple[dict[str, tuple[Object, Object, Object]], str | None]:
+        """The record: in each entry, at its commit of main, and before; and what main names now."""
         path = record_path(self.environment)
-        names = [(f"{c}:model.yaml", f"{m}:{path}", f"{m}^1:{path}") for c, m in found]
-        oids = [o.oid for o in self.git.objects([name for three in names for name in three], 0)]
-        return {commit: oids[3 * at : 3 * at + 3] for at, (commit, _) in enumerate(found)}
+        names = [(f"{c}:model.yaml", f"{m}:{path}", f"{m}^1:{path}") for c, m in noted]
+        flat = [name for three in names for name in three]
+        *found, now = self.git.objects([*flat, f"{self.main}:{path}"], MAX_RECORD)
+        three = {c: (found[3 * at], found[3 * at + 1], found[3 * at + 2])
+                 for at, (c, _) in enumerate(noted)}  # fmt: skip
+        return three, now.oid
 
     def _entry(
-        self, commit: str, parent: str | None, note: Released, blobs: list[str | None],
-        place: Mapping[str, int], moment: dt.datetime,
+        self, commit: str, note: Released, record: tuple[Object, Object, Object],
+        place: Mapping[str, int],
     ) -> str:  # fmt: skip
-        last = self.entries[-1] if self.entries else None
-        ours, mains, before = blobs
+        """Why an entry does not count, if so: it says otherwise than main, or than its record."""
+        ours, mains, before = record
         on_main, name = note.main in place, note.main[:7]
         if note.environment != self.environment:
             return f"is about {note.environment}"
-        if ours is None or (on_main and mains != ours):
+        if ours.content is None or (on_main and mains.oid != ours.oid):
             return f"holds another record than main at {name}"
-        if on_main and mains == before:
+        if on_main and mains.oid == before.oid:
             return f"names {name}, which did not change the record"
         if not on_main and not self.proven(commit, note.main):
             return f"names {name}, which is not on main"
-        if self.adrift and on_main and note.change != "anchor":
-            return "follows a main that was rewritten, and is no anchor"
-        earliest = place.get(last.released.main) if last else None
-        if on_main and earliest is not None and place[note.main] <= earliest:
-            return f"names {name}, which is not after the entry before"
-        if not {note.replaces, note.restores} - {None} <= self.places.keys():
+        if _said(ours.content, MODEL) != note.model:
+            return "names another model than its record"
+        if not {note.replaces, note.restores} - {None} <= self.found.keys():
             return "refers to an entry that is not there"
-        self.adrift = (
-            None if on_main else f"{name}, which was released last, is not on main any more"
-        )
-        self.places[commit] = len(self.entries)
-        self.entries.append(Entry(commit, parent, note, ours, max(note.time, moment)))
+        if note.change == "rollback":
+            if note.restores is None or self.found[note.restores][1].record != ours.oid:
+                return "restores another record than the one that it names"
+        elif note.change != "migrate" and _said(ours.content, ENTRY) != note.replaces:
+            return "was compared with another entry than its record says"
         return ""
 
-    def _outcome(self, commit: str, note: Outcome, moment: dt.datetime) -> str:
-        at = self.places.get(note.entry)
-        if at is None:
-            return f"is an outcome of {note.entry[:7]}, which is no entry"
-        if self.entries[at].outcome is not None:
-            return f"is a second outcome of {note.entry[:7]}"
-        time = max(note.time, moment)
-        noted = msgspec.structs.replace(note, time=time)
-        self.entries[at] = replace(self.entries[at], outcome=noted, outcome_commit=commit)
-        return ""
+    def _ordered(self) -> tuple[Entry, ...]:
+        """Entries in the order of main, each not before the one before, with its outcome."""
+        ordered: list[Entry] = []
+        moment = dt.datetime.min.replace(tzinfo=dt.UTC)
+        for _, entry in sorted(self.found.values(), key=lambda pair: pair[0]):
+            moment = max(moment, entry.time)
+            noted = self._outcome(self.outcomes.get(entry.commit, []))
+            if noted is not None:
+                outcome = msgspec.structs.replace(noted[1], time=max(moment, noted[1].time))
+                entry = replace(entry, time=moment, outcome=outcome, outcome_commit=noted[0])
+            ordered.append(replace(entry, time=moment))
+        return tuple(ordered)
+
+    def _outcome(self, noted: list[tuple[str, Outcome]]) -> tuple[str, Outcome] | None:
+        """The first; of two that stand beside each other, what is live: nobody knows which was."""
+        if not noted:
+            return None
+        first, *others = noted
+        self.faults += [f"{commit[:7]} is a second outcome" for commit, _ in others]
+        for other in others:
+            if other[1].outcome == "live" and not self.git.is_ancestor(first[0], other[0]):
+                return other
+        return first
 
     def _skipped(self) -> tuple[str, ...]:
         more = len(self.faults) - NAMED
         shown = tuple(self.faults[-NAMED:])
         return shown if more <= 0 else (f"{more} earlier commits do not count", *shown)
+
+
+def _said(record: bytes, line: re.Pattern[bytes]) -> str | None:
+    """A value of a record, as our writer puts it: to read a thousand records as YAML takes seconds.
+    One that is written otherwise was not written by us, and says nothing."""
+    found = line.findall(record)
+    said = found[0].decode() if len(found) == 1 else "?"
+    return None if said == "null" else said
 
 
 def _decode(note: Object) -> Released | Outcome | str:

@@ -3,16 +3,16 @@
 Read with plumbing only. What main once named is a proposal; what was released stands in the ledger.
 """
 
+import re
 from dataclasses import dataclass
 
 from .git import Git
 from .record import record_path
 
-# What decides whether a model is released. A change of it must itself have been approved.
-PROTECTED = (
-    "policy.yaml", ".github", "CODEOWNERS", "src", ":(exclude,glob)src/*/data.py",
-    ":(exclude,glob)src/*/model.py",
-)  # fmt: skip
+# What decides whether a model is released, and what runs in the jobs that decide. A change of it
+# must itself have been approved.
+PROTECTED = ("policy.yaml", ".github", "CODEOWNERS", "src", "pyproject.toml", "Makefile")
+YOURS = re.compile(r"src/[^/]+/(data|model)\.py")
 ENGINE = ":(glob)src/*/release/ledger.py"
 
 
@@ -47,6 +47,12 @@ def started(git: Git, head: str, released: str | None) -> str:
 def adopted(git: Git, head: str) -> str:
     """The commit that brought this engine; the first of all, where it is not in the repository."""
     return (git.line(head, ENGINE) or git.line(head))[-1]
+
+
+def deciding(git: Git, commit: str) -> frozenset[tuple[str, str]]:
+    """What decides, as it is at a commit: each path with its mode and content."""
+    found = git.tree(commit, *PROTECTED)
+    return frozenset((path, facts) for path, facts in found.items() if not YOURS.fullmatch(path))
 
 
 def protected(git: Git, head: str, start: str) -> tuple[str, ...]:

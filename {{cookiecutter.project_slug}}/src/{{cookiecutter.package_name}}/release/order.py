@@ -13,13 +13,13 @@ from .pending import broken
 from .record import Record, record_path, short
 
 
-def ledger(git: Git, change: Change, record: Record) -> Iterator[Finding]:
+def ledger(git: Git, change: Change, record: Record, rollback: bool = False) -> Iterator[Finding]:
     """Whether the ledger is whole: it holds what main has seen of it, or this is the first release.
 
     A ledger that is missing is never taken for one that was not begun.
     """
     found, name = change.ledger, branch(change.environment)
-    if record.intent == "anchor":
+    if record.intent == "anchor" and not rollback:
         said = f"anchored again: {record.reason}" if record.reason else "an anchor gives no reason"
         yield Finding("ledger", bool(record.reason), said)
         return
@@ -71,7 +71,7 @@ def comparison(change: Change, record: Record) -> Finding:
 
 def source(git: Git, change: Change, record: Record) -> Finding:
     """Whether the model was built from main."""
-    on_main = git.is_ancestor(record.source.commit, change.parent)
+    on_main = record.source.commit in git.line(change.parent)
     built = f"built from {record.source.commit[:7]}, which is {'' if on_main else 'not '}on main"
     return Finding("source", on_main, built)
 
@@ -83,7 +83,8 @@ def hold(change: Change, record: Record) -> Iterator[Finding]:
         return
     end = change.ledger.ended_by(entry)
     failed = "failed its golden requests" if entry.failed else f"until {end.time:%Y-%m-%d %H:%M}"
-    text = f"held: it ran in {change.environment} {failed}, entry {entry.commit[:7]}"
+    ran = "it " if entry.failed else "it ran "
+    text = f"held: {ran}{failed} in {change.environment}, entry {entry.commit[:7]}"
     yield Finding("hold", bool(record.reason), text + _overruled(record))
 
 

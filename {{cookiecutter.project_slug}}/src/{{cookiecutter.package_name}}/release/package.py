@@ -31,7 +31,7 @@ def package(workspace: Workspace, run: str | None = None, image: str | None = No
     store.put(workspace.candidate / "holdout")
     head = git.run("rev-parse", "HEAD")
     known = store.find(candidate.key)
-    if known and known.model == candidate.model and git.is_ancestor(known.source.commit, head):
+    if known and known.model == candidate.model and known.source.commit in git.line(head):
         provenance = known
     else:
         day = git.run("show", "-s", "--format=%cd", "--date=format:%Y.%m.%d", head)

@@ -5,11 +5,9 @@ from contextlib import suppress
 from ..errors import InputError, RefusedError
 from . import main_line
 from .git import Git
-from .ledger import Ledger, branch
+from .ledger import MAX_RECORD, Ledger, branch
 from .record import Record, short
 from .workspace import Workspace
-
-MAX_RECORD = 65_536  # bytes
 
 
 class RunsAlreadyError(RefusedError):

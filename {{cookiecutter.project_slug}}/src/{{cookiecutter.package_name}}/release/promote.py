@@ -75,7 +75,7 @@ def prepare(
     if digest not in {entry.model for entry in ledger.entries} and not reason:
         _refuse_again(workspace, branch, base)
     already = find_open(workspace, environment, branch, base)
-    if already is not None:
+    if already is not None and intent != "anchor":
         change = proposed(workspace, environment, already.pull_request.head, base)
         if verify(workspace, change).passed:
             return already

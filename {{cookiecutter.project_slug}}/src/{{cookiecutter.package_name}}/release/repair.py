@@ -1,11 +1,12 @@
 """Ledgers of projects that had none, and of branches that were lost."""
 
+import re
 from collections.abc import Iterator
 
 from ..config import Environment
 from ..errors import InputError, ModelError, RefusedError
 from . import main_line
-from .ledger import Ledger, branch
+from .ledger import MAX_RECORD, Ledger, branch
 from .ledger_branch import seen
 from .record import short
 from .release import on_main, write
@@ -25,26 +26,34 @@ def migrate(workspace: Workspace, environment: Environment) -> Iterator[str]:
     if workspace.ledger(environment, main).tip is not None:
         raise RefusedError(f"{branch(environment)} is there already: nothing to migrate")
 
+    said = main_line.changes(git, main, environment)
+    for file in git.objects([one.blob for one in said if one.blob], MAX_RECORD):
+        if re.search(rb"(?m)^schema_version: 2$", file.content or b""):
+            raise RefusedError(
+                f"{branch(environment)} is missing, and was begun: `model ledger restore"
+                f" {environment}` brings it back"
+            )
+
     def ledgers(name: Environment) -> Ledger:
         return workspace.ledger(name, main)
 
-    for said in reversed(main_line.changes(git, main, environment)):
-        if said.blob is None:
-            yield f"{environment}: {said.commit[:7]} removed the record: left out"
+    for named in reversed(said):
+        if named.blob is None:
+            yield f"{environment}: {named.commit[:7]} removed the record: left out"
             continue
         try:
-            outcome = verify(workspace, on_main(workspace, environment, said.commit, ledgers))
+            outcome = verify(workspace, on_main(workspace, environment, named.commit, ledgers))
             why = "; ".join(f"{f.name}: {f.message}" for f in outcome.failed[:3])
             if not why and outcome.kind == "in step":
                 why = "names what ran already"
             if not why and outcome.record is not None:
                 ledger = ledgers(environment)
-                entry = write(workspace, ledger, said.commit, outcome, outcome.record)
+                entry = write(workspace, ledger, named.commit, outcome, outcome.record)
                 yield f"{environment}: {short(outcome.record.model)} is entry {entry[:7]}"
                 continue
         except ModelError as error:
             why = str(error)
-        yield f"{environment}: {said.commit[:7]} left out: {why}"
+        yield f"{environment}: {named.commit[:7]} left out: {why}"
 
 
 def restore(workspace: Workspace, environment: Environment, source: str | None) -> str:

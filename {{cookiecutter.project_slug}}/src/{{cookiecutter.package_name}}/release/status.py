@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from ..config import ENVIRONMENTS, Environment
 from ..errors import ModelError
+from . import main_line
 from .driver import DriverName, driver
 from .ledger import Ledger
-from .pending import pending
+from .pending import broken, pending
 from .pin import pinned
 from .record import short
 from .workspace import Workspace
@@ -46,6 +47,8 @@ def _status(workspace: Workspace, base: str, environment: Environment, by: Drive
         pin = pinned(workspace, environment)
         ledger = workspace.ledger(environment, base)
         waiting = pending(workspace, ledger)
+        said = main_line.named(workspace.git, base, environment)
+        fault = broken(workspace.git, ledger, f"{said.commit}^1") if said else ""
     except ModelError as error:
         fault = str(error)
     running = url = None
@@ -80,8 +83,6 @@ def _advice(
     name = ledger.environment
     if fault:
         return fault
-    if ledger.adrift:
-        return ledger.adrift
     if waiting:
         return f"main asks for more in {waiting[:7]}: run `model deploy {name}`"
     if released != running:

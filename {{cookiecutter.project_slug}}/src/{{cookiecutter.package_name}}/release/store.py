@@ -22,6 +22,10 @@ NOTE = "application/vnd.model.note.v1+json"
 MAX_NOTE = 1_000_000  # bytes
 
 
+class MissingError(RefusedError):
+    """An artefact is not there; it may come back."""
+
+
 class Store:
     """Directories by digest, and what is known of each packaged candidate.
 
@@ -56,7 +60,7 @@ class Store:
         if self.registry and not self._has(digest):
             found = self._pull(self.registry, digest)
         if not found:
-            raise RefusedError(
+            raise MissingError(
                 f"{digest} is not in the store {self.registry or self.root}: it was deleted, or"
                 " packaged elsewhere; run `model train` and `model package` at its source commit"
             )

@@ -8,15 +8,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..errors import InputError, ModelError
+from ..errors import InputError, ModelError, RefusedError
 from ..pipeline.gate import Finding
 from . import approval, attestation, figures, order, rendered
 from .change import Change
 from .github import Review
-from .ledger import Entry
-from .pending import MAX_RECORD
+from .ledger import MAX_RECORD, Entry
 from .record import Record, folder, record_path, short
+from .store import MissingError
 from .workspace import Workspace
+
+AWAY = frozenset({"away", "model", "holdout"})
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,12 @@ class Verification:
     restores: Entry | None = None
     answers: dict[str, float] = field(default_factory=dict)
     review: Review | None = None
+    away: str | None = None  # what could not be asked, or is not there: it may come back
+
+    @property
+    def unclear(self) -> bool:
+        """Whether nothing speaks against it but what is away."""
+        return self.away is not None and {f.name for f in self.failed} <= AWAY
 
     @property
     def passed(self) -> bool:
@@ -56,6 +64,9 @@ def verify(workspace: Workspace, change: Change, told: Told | None = None) -> Ve
     `told`, nothing is loaded, and all that needs no model is checked all the same."""
     git, path = workspace.git, record_path(change.environment)
     (file,) = git.objects([f"{change.head}:{path}"], MAX_RECORD)
+    if file.oid is None and _retired(workspace, change):
+        text = f"{path} is removed, and policy.yaml says that {change.environment} is retired"
+        return Verification((Finding("record", True, text),), kind="in step")
     if file.content is None:
         missing = f"is missing, no file, or larger than {MAX_RECORD} bytes"
         return Verification((Finding("record", False, f"{path} {missing}"),))
@@ -74,8 +85,7 @@ def verify(workspace: Workspace, change: Change, told: Told | None = None) -> Ve
             return _rollback(workspace, change, record, target, checks, told)
         return _promotion(workspace, change, record, checks, told)
     except ModelError as error:
-        checks.append(Finding("figures", False, str(error)))
-        return Verification(tuple(checks), record=record)
+        return Verification((*checks, _fault(error)), record=record, away=_away(error))
 
 
 def _promotion(
@@ -96,6 +106,7 @@ def _promotion(
     approved = approval.check(workspace, change, record, policy, rollback=False)
     checks += approved.findings
     checks += attestation.check(workspace.github, record)
+    away = None
     try:
         if told is None:
             found = figures.check(workspace, change, record, policy)
@@ -103,11 +114,14 @@ def _promotion(
             given = (told.findings, told.answers)
             found = figures.take(workspace, change, record, policy, *given)
     except ModelError as error:
-        found = figures.Figures((Finding("figures", False, str(error)),))
+        found, away = figures.Figures((_fault(error),)), _away(error)
     checks += found.findings
+    away = away or found.away
     answers = found.answers or {}
     checks += order.alike(change, record, answers)
-    return Verification(tuple(checks), found.rules, record, answers=answers, review=approved.review)
+    return Verification(
+        tuple(checks), found.rules, record, answers=answers, review=approved.review, away=away
+    )
 
 
 def _rollback(
@@ -116,7 +130,7 @@ def _rollback(
 ) -> Verification:  # fmt: skip
     """Back to a release that was verified and ran: form, artefact and approval are asked for, and
     nothing that takes time."""
-    checks += order.ledger(workspace.git, change, record)
+    checks += order.ledger(workspace.git, change, record, rollback=True)
     checks += _restored(workspace, change, target)
     if told is None:
         checks.append(figures.artefact(workspace, "model", record.model))
@@ -139,6 +153,24 @@ def _rollback(
         (*checks, *approved.findings), record=record, kind="rollback", restores=target,
         answers=dict(target.released.answers), review=approved.review,
     )  # fmt: skip
+
+
+def _fault(error: ModelError) -> Finding:
+    return Finding("away" if _away(error) else "figures", False, str(error))
+
+
+def _away(error: ModelError) -> str | None:
+    """What is said of something that may come back: GitHub, a registry, an artefact, a remote."""
+    final = isinstance(error, RefusedError | InputError) and not isinstance(error, MissingError)
+    return None if final else str(error)
+
+
+def _retired(workspace: Workspace, change: Change) -> bool:
+    try:
+        policy = workspace.policy_at(change.parent)
+    except ModelError:
+        return False
+    return policy.environments[change.environment].retired
 
 
 def _form(workspace: Workspace, change: Change, record: Record) -> Iterator[Finding]:
