@@ -72,20 +72,27 @@ def _change(
 def _protected(workspace: Workspace, change: Change, github: GitHub) -> Iterator[Finding]:
     """What decides, as it changed since the last release: a weak policy in one commit and the model
     that needs it in the next are two changes. Each must have been approved, by as many as the
-    policy before it asks."""
+    policy before it asks. What nobody approved counts no more once it is undone."""
     current, git = change.ledger.effective, workspace.git
     start = main_line.started(git, change.parent, current.released.main if current else None)
     needed, asked = _needed(workspace, change, start, 0), 0
+    fine, alone = [start], None  # commits whose rules were approved; the first that was not
     for commit in main_line.protected(git, change.parent, start):
-        review = github.approvals(commit, permitted=False) if needed else None
-        if needed and (review is None or len(review.approved_by) < needed):
-            text = (
-                f"{commit[:7]} changed policy, workflows or engine, and {needed} must approve that"
-            )
-            yield Finding("approved rules", False, text)
-            return
-        needed, asked = _needed(workspace, change, commit, needed), asked + bool(needed)
-    if needed or asked:
+        if any(main_line.same_rules(git, commit, one) for one in fine):
+            alone = None
+        elif alone is None:
+            review = github.approvals(commit, permitted=False) if needed else None
+            if needed and (review is None or len(review.approved_by) < needed):
+                alone = commit
+                continue
+            fine.append(commit)
+            asked += bool(needed)
+        if alone is None:
+            needed = _needed(workspace, change, commit, needed)
+    if alone:
+        text = f"{alone[:7]} changed policy, workflows or engine, and {needed} must approve that"
+        yield Finding("approved rules", False, f"{text}: undo it, and propose it as a pull request")
+    elif needed or asked:
         text = f"{asked} changes of policy, workflows and engine since {start[:7]}, each approved"
         yield Finding("approved rules", True, text)
 

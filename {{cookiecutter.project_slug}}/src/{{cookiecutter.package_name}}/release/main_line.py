@@ -52,3 +52,8 @@ def adopted(git: Git, head: str) -> str:
 def protected(git: Git, head: str, start: str) -> tuple[str, ...]:
     """The commits up to `head` and after `start` that changed what decides, oldest first."""
     return git.line(head, *PROTECTED, after=start)[::-1]
+
+
+def same_rules(git: Git, one: str, other: str) -> bool:
+    """Whether what decides is the same at two commits."""
+    return git.ok("diff-tree", "--quiet", "-r", one, other, "--", *PROTECTED)
