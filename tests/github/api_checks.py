@@ -277,12 +277,13 @@ def _deployment_status(call: Request, deployment: Json, state: str) -> Json:
 def create_attestation(call: Request) -> Answer:
     if call.repository.private and call.github.plan != "enterprise":
         raise Refusal(403, "Feature not available for the owner of this repository.")
-    # Nothing is signed here: the stand-in of actions/attest names the subject's digest itself.
-    digest = str(call.body["bundle"].get("subject"))
-    if not re.fullmatch("sha256:[0-9a-f]{64}", digest):
+    # Nothing is signed here: the stand-in of actions/attest names the subjects' digests itself.
+    digests = [str(digest) for digest in call.body["bundle"].get("subjects", [])]
+    if not digests or not all(re.fullmatch("sha256:[0-9a-f]{64}", one) for one in digests):
         raise Refusal(422, "Invalid bundle: no subject")
-    kept = call.repository.attestations.setdefault(digest, [])
-    kept.append({"bundle": call.body["bundle"], "repository_id": call.repository.id})
+    for digest in digests:
+        kept = call.repository.attestations.setdefault(digest, [])
+        kept.append({"bundle": call.body["bundle"], "repository_id": call.repository.id})
     return 201, {"id": call.github.new_id()}
 
 

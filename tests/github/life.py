@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,19 @@ NAME = "acme/my-model"
 SIMPLE = {"estimator": "random_forest", "parameters": {"n_estimators": 20, "max_depth": 3}}
 WORSE = {"estimator": "random_forest", "parameters": {"n_estimators": 1, "max_depth": 1}}
 Row = dict[str, Any]
+DAMAGE = """
+import sys
+
+if any(word.endswith("serving.app") for word in sys.orig_argv):
+    import onnxruntime
+
+    right = onnxruntime.InferenceSession.run
+
+    def wrong(*arguments):
+        return [1 - found if found.dtype.kind == "f" else found for found in right(*arguments)]
+
+    onnxruntime.InferenceSession.run = wrong
+"""
 
 
 class Life:
@@ -70,13 +84,14 @@ class Life:
 
     def set_up(self) -> None:
         """What `model setup-github` does."""
-        rules = json.loads(self.files[".github/rulesets/main.json"])
+        rules = [json.loads(self.files[f".github/rulesets/{n}.json"]) for n in ("main", "env")]
         allowed = {
             "default_workflow_permissions": "read",
             "can_approve_pull_request_reviews": True,
         }
         assert self.api.put("/actions/permissions/workflow", json=allowed).status_code == 204
-        assert self.api.post("/rulesets", json=rules).status_code == 201
+        for one in rules:
+            assert self.api.post("/rulesets", json=one).status_code == 201
 
     def push(self, files: Mapping[str, str | bytes | None], message: str = "Change") -> list[Run]:
         """Commit to main as Ann, who may, and let GitHub work until it is quiet."""
@@ -115,10 +130,12 @@ class Life:
         assert self.api.patch(f"/pulls/{number}", json={"state": "closed"}).status_code == 200
         return self.wait()
 
-    def dispatch(self, workflow: str, **inputs: str) -> list[Run]:
-        """*Run workflow*, as Ann."""
+    def dispatch(
+        self, workflow: str, *, by: httpx.Client | None = None, **inputs: str
+    ) -> list[Run]:
+        """*Run workflow*, as Ann, or as `by`: who asks for a promotion does not approve it."""
         path = f"/actions/workflows/{workflow}/dispatches"
-        answer = self.api.post(path, json={"ref": "main", "inputs": inputs})
+        answer = (by or self.api).post(path, json={"ref": "main", "inputs": inputs})
         assert answer.status_code == 204, answer.text
         return self.wait()
 
@@ -176,10 +193,54 @@ class Life:
         done = subprocess.run(command, capture_output=True, check=False, timeout=30)
         return done.stdout if done.returncode == 0 else None
 
-    def branches(self) -> set[str]:
-        command = ["git", "-C", str(self.repository.path), "branch", "--format=%(refname:short)"]
+    def git(self, *arguments: str) -> str:
+        """git in the bare repository."""
+        command = ["git", "-C", str(self.repository.path), *arguments]
         done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=30)
-        return set(done.stdout.split())
+        return done.stdout
+
+    def branches(self) -> set[str]:
+        return set(self.git("branch", "--format=%(refname:short)").split())
+
+    def heads(self) -> str:
+        """Every branch, and where it is."""
+        return self.git("for-each-ref", "refs/heads")
+
+    def folder(self, environment: str, ref: str = "main") -> dict[str, str | bytes | None]:
+        """The files of a record at a commit, with a None for what is only there now."""
+        place = f"deploy/{environment}"
+
+        def names(at: str) -> list[str]:
+            return self.git("ls-tree", "-r", "--name-only", at, "--", place).split()
+
+        return dict.fromkeys(names("main")) | {name: self.show(name, ref) for name in names(ref)}
+
+    def ledger(self, environment: str) -> list[Row]:
+        """What stands on the branch, oldest first: entries, and how they came out."""
+        branch = f"env/{environment}"
+        if branch not in self.branches():
+            return []
+        commits = self.git("rev-list", "--first-parent", "--reverse", branch).split()
+        notes = [json.loads(self.show("ledger.json", commit) or b"") for commit in commits]
+        return [note | {"commit": at} for note, at in zip(notes, commits, strict=True)]
+
+    def released(self, environment: str, commit: str = "") -> str:
+        """The tree that a commit of the ledger released: what it holds but for its own note."""
+        at = commit or f"env/{environment}"
+        lines = self.git("ls-tree", at).splitlines(keepends=True)
+        kept = "".join(line for line in lines if not line.endswith("\tledger.json\n"))
+        command = ["git", "-C", str(self.repository.path), "mktree"]
+        done = subprocess.run(
+            command, input=kept, capture_output=True, check=True, text=True, timeout=30
+        )
+        return done.stdout.strip()
+
+    def entries(self, environment: str) -> list[Row]:
+        """Those of its commits that are releases, each with how it came out."""
+        rows = self.ledger(environment)
+        outcomes = {row["entry"]: row["outcome"] for row in rows if row["kind"] == "outcome"}
+        entries = [row for row in rows if row["kind"] == "entry"]
+        return [entry | {"outcome": outcomes.get(entry["commit"])} for entry in entries]
 
     def running(self, environment: str) -> str | None:
         """The digest of the model that answers."""
@@ -210,6 +271,20 @@ class Life:
             entry = {"time": "2026-11-21T12:00:00+00:00", "model": model, "request_id": str(number)}
             lines.append(json.dumps(entry | {"row": row, "answer": answer}))
         log.write_text("\n".join(lines) + "\n")
+
+    @contextmanager
+    def damaged_host(self) -> Iterator[None]:
+        """Meanwhile ONNX Runtime computes wrong, but only in a service: the host is at fault, not
+        what was released."""
+        place = self.state.parent / "damage"
+        place.mkdir()
+        (place / "sitecustomize.py").write_text(DAMAGE)
+        self.actions.environment["PYTHONPATH"] = str(place)
+        try:
+            yield
+        finally:
+            del self.actions.environment["PYTHONPATH"]
+            shutil.rmtree(place)
 
     def granted(self) -> dict[str, dict[str, str]]:
         """The permissions of each job that ever ran, by its name."""

@@ -9,7 +9,7 @@ server with its lock and its listeners are the real ones. Figures are computed o
 answers without a model: neither is what races.
 """
 
-import datetime as dt
+import dataclasses
 import importlib
 import json
 import os
@@ -37,8 +37,8 @@ def load(name: str) -> Any:
 
 
 deploy, promote, rollback = (load(f"release.{name}") for name in ("deploy", "promote", "rollback"))
-verify, supervisor, package = (load(f"release.{n}") for n in ("verify", "supervisor", "package"))
-workspace, history, record = (load(f"release.{n}") for n in ("workspace", "history", "record"))
+figures, supervisor, package = (load(f"release.{n}") for n in ("figures", "supervisor", "package"))
+workspace, main_line, record = (load(f"release.{n}") for n in ("workspace", "main_line", "record"))
 errors, train, golden = load("errors"), load("pipeline.train"), load("serving.golden")
 Workspace: Any = workspace.Workspace
 
@@ -85,22 +85,27 @@ def prepare(world: World) -> None:
         key = record.short(digest).ljust(64, "0")
         here.store.save(first.model_copy(update={"model": digest, "key": f"sha256:{key}"}))
     alone, compared = (
-        verify.evaluate_stored(
+        figures.evaluate_stored(
             here, first.model, champion, first.data, first.source.commit, here.policy
         )
         for champion in (None, first.model)
     )
 
     def known(_: Any, model: str, champion: str | None, *__: Any) -> Any:
-        figures, scored = compared if champion else alone
+        evaluation, scored = compared if champion else alone
         named = {"candidate": model, "champion": champion}
-        return figures.model_copy(update=named), scored
+        moved = int(model[7:15], 16) / 2**32  # else each would be held for answering like another
+        scored = dataclasses.replace(scored, candidate=scored.candidate + moved)
+        return evaluation.model_copy(update=named), scored
 
-    for module in (promote, verify):
+    for module in (promote, figures):
         module.evaluate_stored = known
     plots = load("pipeline.plots")
-    drawn = {id(scored): plots.draw(scored, figures) for figures, scored in (alone, compared)}
-    plots.draw = lambda scored, _: drawn[id(scored)]
+    drawn = {
+        scored.champion is None: plots.draw(scored, evaluation)
+        for evaluation, scored in (alone, compared)
+    }
+    plots.draw = lambda scored, _: drawn[scored.champion is None]
     golden.check = lambda *_: []
     real = subprocess.Popen
 
@@ -124,9 +129,7 @@ def act(world: World, kind: str, environment: str, chance: random.Random, number
             digest = f"sha256:{chance.choice(world.models())}"
             model = digest if environment == "staging" else None
             reason = chance.choice([None, "we looked again"])
-            promote.promote(
-                here, environment, model=model, reason=reason, now=dt.datetime.now(dt.UTC)
-            )
+            promote.promote(here, environment, model=model, reason=reason)
         else:
             rollback.rollback(here, environment, reason="a bad day")
     except errors.ModelError as error:
@@ -187,42 +190,61 @@ def reap(going: dict[int, float]) -> int:
 
 
 def agree(world: World, environment: str) -> str | None:
-    """Deploy until main and the world agree. Where main names what may not run (staging moved while
-    a promotion to production was open, say), a person reverts it first; the digest that runs."""
+    """Deploy until main, the ledger and the world agree. Where main names what may not run (staging
+    moved while a promotion to production was open, say), a person undoes it first; the digest that
+    runs."""
     outcome = deploy.attempt(world.here(world.agent), environment, revert=False)
     if outcome.action == "refused":
-        here = world.here(world.clone(f"revert-{environment}"))
-        opened = rollback.rollback(here, environment, reason="it was refused").pull_request
-        number = opened.address.rpartition("/")[2]
-        world.person.post(f"/pulls/{number}/reviews", json={"event": "APPROVE"})
-        world.person.put(f"/pulls/{number}/merge", json={}).raise_for_status()
+        undo(world, environment)
     for _ in range(2):
         outcome = deploy.attempt(world.here(world.agent), environment, revert=False)
     assert outcome.error is None, outcome
     here = world.here(world.agent)
-    live = history.live(history.history(here.git, here.git.base(), environment))
+    main = here.git.base()
+    ledger, said = here.ledger(environment, main), main_line.named(here.git, main, environment)
+    live = ledger.effective
     place = world.state / "environments" / environment
     running = supervisor.Processes(place, here.git).running()
     public = [process.digest for process in running if process.public_port()]
     assert public == ([live.model] if live else []), (environment, outcome, public, live)
     assert len(running) == len(public), "a process was forgotten"
+    assert (said.blob if said else None) == (live.record if live else None)
+    assert ledger.skipped == ()
+    changes = [entry.released.main for entry in ledger.entries]
+    assert len(changes) == len(set(changes)), "a change was released twice"
     return live.model if live else None
 
 
+def undo(world: World, environment: str) -> None:
+    """A person lets main name again what runs, or (nothing ran yet) something that may."""
+    here = world.here(world.clone(f"undo-{environment}"))
+    if here.ledger(environment, here.git.base()).effective:
+        opened = rollback.rollback(here, environment, reason="it was refused").pull_request
+    else:
+        model = f"sha256:{world.models()[0]}" if environment == "staging" else None
+        named = {"model": model, "reason": "the first one was refused", "intent": "anchor"}
+        opened = promote.promote(here, environment, **named).pull_request
+    number = opened.address.rpartition("/")[2]
+    world.person.post(f"/pulls/{number}/reviews", json={"event": "APPROVE"})
+    world.person.put(f"/pulls/{number}/merge", json={}).raise_for_status()
+
+
 def check(world: World) -> dict[str, Any]:
-    """Main and the world agree, and nothing ever ran that was not merged there."""
+    """Main, the ledger and the world agree, and nothing ever ran that was not released."""
     facts: dict[str, Any] = {
         environment: record.short(agree(world, environment))
         for environment in ("staging", "production")
     }
     here = world.here(world.agent)
-    merged: set[str] = set()
-    for environment in ("staging", "production"):
-        entries = history.history(here.git, here.git.base(), environment)
-        merged |= {entry.record.model for entry in entries if entry.record}
+    entries = [
+        entry
+        for environment in ("staging", "production")
+        for entry in here.ledger(environment, here.git.base()).entries
+    ]
+    released = {entry.model for entry in entries}
     ran = set(world.ran.read_text().split()) if world.ran.exists() else set()
-    assert ran <= merged, f"ran without a merge: {ran - merged}"
-    return facts | {"ran": len(ran), "merged": len(merged)}
+    assert ran <= released, f"ran without a release: {ran - released}"
+    return facts | {"ran": len(ran), "released": len(entries)}
 
 
 def main() -> None:

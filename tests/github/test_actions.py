@@ -1,5 +1,6 @@
 """The runner runs workflows as GitHub would, and refuses what it cannot run that way."""
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -434,6 +435,31 @@ def test_attestations_are_checked_and_recorded(push: Push, repository: Repositor
     assert "Failed to persist attestation" in run.jobs["may-not"].log
     assert [entry["subject-digest"] for entry in run.attestations] == [digest]
     assert list(repository.attestations) == [digest]
+
+
+def test_each_file_that_a_pattern_names_is_attested(push: Push, repository: Repository) -> None:
+    """As `deploy` signs the entries of the ledger that it appended."""
+    text = workflow(
+        f"""
+        job:
+          runs-on: ubuntu-latest
+          permissions: {{attestations: write, id-token: write}}
+          environment: {{name: release, deployment: false}}
+          steps:
+            - run: mkdir entries && echo one > entries/a.json && echo two > entries/b.json
+            - uses: {pinned("actions/attest")}
+              with: {{subject-path: entries/*.json}}
+            - uses: {pinned("actions/attest")}
+              with: {{subject-path: nothing/*.json}}
+        """
+    )
+
+    (run,) = push({"ci": text})
+
+    assert "Could not find subject at path nothing/*.json" in run.jobs["job"].log
+    (entry,) = run.attestations
+    digests = [f"sha256:{hashlib.sha256(word).hexdigest()}" for word in (b"one\n", b"two\n")]
+    assert entry["subjects"] == list(repository.attestations) == digests
 
 
 def test_the_environment_is_a_runners(

@@ -1,4 +1,5 @@
-"""In whatever order people, jobs and agents come, and whoever of them is killed: main decides."""
+"""In whatever order people, jobs and agents come, and whoever of them is killed: what runs is what
+the ledger says, and main agrees."""
 
 import json
 import os
@@ -45,7 +46,7 @@ def planned(seed: int) -> Plan:
     suppress_health_check=list(HealthCheck),
 )
 @given(seed=st.integers(0, 2**32 - 1))
-def test_main_and_the_world_agree_after_a_hundred_actions(
+def test_main_the_ledger_and_the_world_agree_after_a_hundred_actions(
     seed: int,
     installed: BakedProject,
     venv: Path,
@@ -66,12 +67,15 @@ def test_main_and_the_world_agree_after_a_hundred_actions(
         files["policy.yaml"] = yaml.safe_dump(policy, sort_keys=False)
         github.commit(repository, files)
         person = github.user("ann", "admin")
-        answer = httpx.put(
-            f"{github.api_url}/repos/acme/my-model/actions/permissions/workflow",
-            json={"can_approve_pull_request_reviews": True},
+        with httpx.Client(
+            base_url=f"{github.api_url}/repos/acme/my-model",
             headers={"Authorization": f"Bearer {person}"},
-        )
-        assert answer.status_code == 204, answer.text
+        ) as admin:
+            allowed = {"can_approve_pull_request_reviews": True}
+            answer = admin.put("/actions/permissions/workflow", json=allowed)
+            assert answer.status_code == 204, answer.text
+            rules = json.loads(installed.read(".github/rulesets/env.json"))
+            assert admin.post("/rulesets", json=rules).status_code == 201
         job = github.job_token(
             repository,
             {"contents": "write", "pull-requests": "write", "statuses": "write"},
@@ -90,3 +94,4 @@ def test_main_and_the_world_agree_after_a_hundred_actions(
     assert facts["actions"] == ACTIONS
     assert facts["killed"] > 0, "nothing was at stake"
     assert facts["ran"] > 1, "nothing was at stake"
+    assert facts["released"] > 2, "nothing was at stake"

@@ -884,10 +884,10 @@ class TestChecks:
         digest = "sha256:" + "a" * 64
         assert ann(f"GET attestations/{digest}").status_code == 404
         signer = job(github, repository, attestations="write")
-        assert signer("POST attestations", bundle={"subject": digest}).status_code == 201
+        assert signer("POST attestations", bundle={"subjects": [digest]}).status_code == 201
         assert len(ann(f"GET attestations/{digest}").json()["attestations"]) == 1
         repository.private = True
-        assert signer("POST attestations", bundle={"subject": digest}).status_code == 403
+        assert signer("POST attestations", bundle={"subjects": [digest]}).status_code == 403
 
 
 class TestConversation:

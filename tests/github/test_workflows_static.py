@@ -188,15 +188,40 @@ def test_the_gate_always_runs_and_needs_every_other_job(workflows: dict[str, Wor
     assert "concurrency" not in gate
 
 
-def test_only_the_job_that_packages_signs(workflows: dict[str, Workflow]) -> None:
+def test_only_the_jobs_that_package_and_release_sign(workflows: dict[str, Workflow]) -> None:
     signers = {
         (workflow.name, name)
         for workflow in workflows.values()
         for name, job in workflow.jobs.items()
-        if "id-token" in job["permissions"] or "attestations" in job["permissions"]
+        if "write" in (job["permissions"].get(kind) for kind in ("id-token", "attestations"))
     }
-    assert signers == {("_package", "package"), ("train", "package")}
+    assert signers == {("_package", "package"), ("train", "package"), ("deploy", "release")}
     assert "cache" not in EXPRESSION.sub("", str(workflows["_package"].jobs))
+
+
+def test_only_jobs_that_load_no_model_may_write(workflows: dict[str, Workflow]) -> None:
+    """To the repository, that is: packages are pushed by the job that tried the image."""
+    loads_none = {"github", "ledger", "propose"}
+    for workflow in workflows.values():
+        for name, job in workflow.jobs.items():
+            granted = {kind for kind, level in job["permissions"].items() if level == "write"}
+            script = "\n".join(step.get("run", "") for step in job.get("steps", []))
+            verbs = set(re.findall(r"(?<![\w./-])model ([a-z-]+)", script))
+            if granted - {"packages", "id-token", "attestations"}:
+                assert verbs <= loads_none, f"{workflow.path}: {name}"
+
+
+def test_the_key_of_the_ledger_reaches_only_jobs_of_its_environment(
+    workflows: dict[str, Workflow],
+) -> None:
+    holders = {
+        (workflow.name, name): job.get("environment")
+        for workflow in workflows.values()
+        for name, job in workflow.jobs.items()
+        if "LEDGER_KEY" in str(job)
+    }
+    place = {"name": "release", "deployment": False}  # no second deployment on GitHub
+    assert holders == {("deploy", "release"): place, ("deploy", "record"): place}
 
 
 def test_the_runner_takes_every_workflow(project: BakedProject, tmp_path: Path) -> None:
@@ -317,6 +342,7 @@ EXPECTED: list[tuple[str, Event, list[str], set[str]]] = [
     ("an empty commit on main", push(), [], {"ci"}),
     ("a topic branch", push("refs/heads/topic"), ["src/a.py"], set()),
     ("a promotion's branch", push("refs/heads/promote/staging/0123"), [RECORD], set()),
+    ("a release, with a deploy key", push("refs/heads/env/production"), ["model.yaml"], set()),
     ("a tag", push("refs/tags/v1"), [RECORD], set()),
     ("a dispatch", DISPATCH, [], {"deploy", "monitor", "promote", "template-update", "train"}),
 ]

@@ -3,6 +3,7 @@
 act has one token for everything, GitHub one for each job. So in the throw-away clone `github.token`
 and `secrets.GITHUB_TOKEN` are replaced by the job's own token, written out; where an action's
 input defaults to `github.token`, the input is passed. A called workflow gets a copy for each call.
+A job's `environment:` is left out: act gives it no effect, and does not know its `deployment:`.
 Nothing else of a workflow is changed.
 """
 
@@ -158,7 +159,9 @@ class Workflows:
             for step in job.written.get("steps", [])
             if "uses" in step
         }
-        return _with_defaults(_with_token(node, token), defaults, token)
+        entries = [(key, value) for key, value in node.value if key.value != "environment"]
+        known = yaml.MappingNode(node.tag, entries)
+        return _with_defaults(_with_token(known, token), defaults, token)
 
     def _action(self, step: dict[str, Any], where: str) -> list[str]:
         """Find what a step uses; the inputs whose default is the token."""

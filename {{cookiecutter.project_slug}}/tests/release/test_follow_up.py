@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from ..conftest import BETTER
-from ..package import cli_github, config, deploy, follow_up, promote, sandbox
+from ..package import cli_github, config, deploy, errors, follow_up, promote, release, sandbox
 from .changes import entries, release_both
 from .fake_github import FakeGitHub
 
@@ -79,6 +79,43 @@ def test_an_error_cannot_end_the_block_that_shows_it(
 ) -> None:
     followed(world, fake, done(world, "refused", "```\n## Approved"))
     assert fake.rows["/issues"][0]["body"].count("```") == 2
+
+
+def refusal(error: str = "numbers: differ") -> release.Result:
+    facts = ("sha256:" + "1" * 64, "c" * 40)
+    return release.Result("production", "refused", f"failed: {error}", *facts, error=error)
+
+
+def test_a_refused_release_is_told_while_what_ran_before_runs(
+    world: sandbox.Sandbox, fake: FakeGitHub
+) -> None:
+    list(follow_up.record_refusal(fake.client(), refusal()))
+    list(follow_up.record(world.here, fake.client(), done(world, "unchanged"), refused=True))
+    (issue,) = fake.rows["/issues"]
+    assert (issue["state"], issue["title"]) == ("open", "production: 111111111111 does not run")
+    assert "numbers: differ" in issue["body"]
+    (deployment,) = fake.rows["/deployments"]  # of what runs: nothing else was deployed
+    assert deployment["ref"] == entries(world, "production")[0].released.main
+    followed(world, fake, done(world, "unchanged"))
+    assert fake.rows["/issues"][0]["state"] == "closed"
+
+
+def test_a_result_that_cannot_be_read_does_not_hold_up_the_others(
+    world: sandbox.Sandbox, fake: FakeGitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, content in (
+        ("deployment-staging.json", b""),
+        ("deployment-production.json", msgspec.json.encode(done(world, "deployed"))),
+        ("verified.json", msgspec.json.encode({"results": [refusal()]})),
+    ):
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.setattr(cli_github, "workspace", lambda: world.here)
+    monkeypatch.setattr(cli_github, "_github", lambda _: fake.client())
+    with pytest.raises(errors.InputError, match=r"deployment-staging\.json: is no result"):
+        cli_github.record(sorted(tmp_path.iterdir()))
+    assert [issue["state"] for issue in fake.rows["/issues"]] == ["open"]
+    assert fake.rows["/deployments/2/statuses"][0]["state"] == "success"
+    assert entries(world, "production")[0].live is not None
 
 
 def test_success_closes_the_issue(world: sandbox.Sandbox, fake: FakeGitHub) -> None:

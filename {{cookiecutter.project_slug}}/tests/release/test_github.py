@@ -226,3 +226,28 @@ def test_approvals_that_cannot_be_read_are_no_answer(fake: FakeGitHub, after: in
     client = github.GitHub(REPOSITORY, httpx.MockTransport(refuse))
     with pytest.raises(github_api.GitHubError, match="403"):
         client.approvals("c")
+
+
+def test_a_file_is_asked_for_as_it_is_at_a_commit(fake: FakeGitHub) -> None:
+    """Not as it is on the default branch, which is what was merged in any case."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked = (request.url.path, dict(request.url.params))
+        found = asked == ("/repos/acme/churn/contents/deploy/staging/model.yaml", {"ref": "h"})
+        return httpx.Response(200 if found else 404, json={"sha": "b" * 40})
+
+    client = github.GitHub(REPOSITORY, httpx.MockTransport(answer))
+    assert client.blob("h", "deploy/staging/model.yaml") == "b" * 40
+    assert client.blob("main", "deploy/staging/model.yaml") is None
+
+
+def test_the_clock_is_github_s(fake: FakeGitHub) -> None:
+    """Its address has no slash at the end: GitHub would not know it."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        found = request.url.path == "/repos/acme/churn"
+        return httpx.Response(
+            200 if found else 404, json={}, headers={"date": "Sat, 21 Nov 2026 12:00:00 GMT"}
+        )
+
+    assert github.GitHub(REPOSITORY, httpx.MockTransport(answer)).clock() == NOW

@@ -9,6 +9,7 @@ from .app import Environment, Json, app, emit, workspace
 
 if TYPE_CHECKING:
     from ..release.github import GitHub
+    from ..release.release import Result
     from ..release.workspace import Workspace
 
 github = typer.Typer(
@@ -60,28 +61,41 @@ def dispatch(
 
 @github.command("record")
 def record(
-    results: Annotated[list[Path], typer.Argument(help="What `model deploy --json` printed.")],
+    results: Annotated[
+        list[Path], typer.Argument(help="What release, ledger append and deploy printed as JSON.")
+    ],
 ) -> None:
-    """Record deployments; open a revert where one failed.
+    """Record releases and deployments, and issues.
 
-    Example: model github record deployment.json
+    Opens a revert where golden requests failed.
+
+    Example: model github record results/*.json
     """
-    import msgspec
-
     from ..errors import InputError
     from ..release import follow_up
-    from ..release.deploy import Deployment
 
-    here = workspace()
-    for path in results:
+    here, deployments, faults = workspace(), [], []
+    refusals: dict[Environment, Result] = {}
+    for path in results:  # one that cannot be read does not hold up the others
         try:
-            done = msgspec.json.decode(_text(path), type=Deployment)
-        except msgspec.MsgspecError as error:
-            raise InputError(f"{path}: is no deployment's result: {error}") from None
-        for line in follow_up.record(here, _github(here), done):
-            typer.echo(line)
-    for line in follow_up.mark_stale(here, _github(here)):
+            found = follow_up.read(path.name, _text(path))
+        except InputError as error:
+            faults.append(str(error))
+            continue
+        if isinstance(found, tuple):
+            refusals |= {result.environment: result for result in found if result.error}
+        else:
+            deployments.append(found)
+    client = _github(here)
+    for result in refusals.values():
+        typer.echo("\n".join(follow_up.record_refusal(client, result)))
+    for done in deployments:
+        refused = done.environment in refusals
+        typer.echo("\n".join(follow_up.record(here, client, done, refused)))
+    for line in follow_up.mark_stale(here, client):
         typer.echo(line)
+    if faults:
+        raise InputError("; ".join(faults))
 
 
 @github.command("advance")

@@ -18,6 +18,9 @@ app.add_typer(ledger, name="ledger")
 @ledger.command("append")
 def append_verb(
     drafts: Annotated[list[Path], typer.Argument(help="Files that `model release` wrote.")],
+    entries: Annotated[
+        Path | None, typer.Option(help="Write each new entry to this folder, to be signed.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Append what another job verified.
@@ -27,24 +30,26 @@ def append_verb(
     Example: model ledger append drafts/staging.json
     """
     from ..errors import ModelError
+    from ..files import write_atomically
     from ..release.draft import Draft
-    from ..release.record import short
-    from ..release.release import append
+    from ..release.ledger import FILE
+    from ..release.release import attempt_append
 
-    here, facts, lines, failed = workspace(), [], [], False
+    here, results, faults = workspace(), [], []
     for path in drafts:  # one that fails does not hold up the others
         try:
-            entry = append(here, Draft.read(path))
-        except ModelError as error:
-            failed = True
-            facts.append({"draft": str(path), "entry": None, "error": str(error)})
-            lines.append(f"failed: {error}")
-        else:
-            facts.append({"draft": str(path), "entry": entry.commit, "error": None})
-            name, model = entry.released.environment, short(entry.model)
-            lines.append(f"{name}: {model} is released, entry {entry.commit[:7]}")
-    emit(as_json, facts, "\n".join(lines))
-    raise typer.Exit(1 if failed else 0)
+            done = attempt_append(here, Draft.read(path))
+        except ModelError as error:  # it names no environment
+            faults.append(str(error))
+            continue
+        results.append(done)
+        if entries and done.entry:
+            content = here.git.show(done.entry, FILE) or b""
+            write_atomically(entries / f"{done.environment}.json", content)
+    lines = [*(done.text for done in results), *(f"failed: {fault}" for fault in faults)]
+    appended = any(done.entry for done in results)
+    emit(as_json, {"appended": appended, "results": results, "faults": faults}, "\n".join(lines))
+    raise typer.Exit(1 if faults or any(done.error for done in results) else 0)
 
 
 @ledger.command("restore")

@@ -4,7 +4,6 @@ Every run looks at what is there and does what is missing, so that a run that wa
 point loses nothing: the next one goes on from the state that it finds.
 """
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,12 +12,10 @@ from ..config import Environment
 from ..errors import ModelError, RefusedError
 from ..files import read_json
 from ..serving import golden
-from . import main_line
 from .driver import Driver, DriverName, Service, driver
 from .follow import Wanted, remember, wanted
-from .git import BRANCH
-from .ledger import MAX_RECORD
 from .observe import observe
+from .pending import asked
 from .record import Record, short
 from .release import release
 from .rollback import rollback
@@ -104,7 +101,7 @@ def attempt(
             found = error.found
             facts = (found.record.model, found.entry, found.main)
             return Deployment(environment, "failed", *facts, error=text)
-        model, commit = _named(workspace, environment)
+        model, commit = asked(workspace, environment)
         return Deployment(environment, "refused", model, None, commit, error=text)
 
 
@@ -127,19 +124,6 @@ def _release(workspace: Workspace, environment: Environment) -> ModelError | Non
     except Exception as error:
         return ModelError(f"{environment}: unexpected {type(error).__name__}: {error}")
     return None
-
-
-def _named(workspace: Workspace, environment: Environment) -> tuple[str | None, str | None]:
-    """The model and the commit that main names, as far as this clone can tell."""
-    model = commit = None
-    with suppress(Exception):
-        git = workspace.git
-        said = main_line.named(git, git.resolve(BRANCH) or "", environment)
-        if said and said.blob:
-            commit = said.commit
-            (file,) = git.objects([said.blob], MAX_RECORD)
-            model = Record.read(file.content or b"", environment).model
-    return model, commit
 
 
 def _serve(workspace: Workspace, services: Driver, found: Wanted) -> Deployment:

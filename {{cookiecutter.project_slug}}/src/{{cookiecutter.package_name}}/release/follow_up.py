@@ -6,6 +6,8 @@ These jobs may write and load no model: results of other jobs are data to them.
 import datetime as dt
 from collections.abc import Iterator
 
+import msgspec
+
 from ..config import DriftLimits
 from ..errors import InputError, ModelError
 from .deploy import Deployment
@@ -13,17 +15,44 @@ from .github import GitHub
 from .observe import observe
 from .proposal import find_open
 from .record import Record, record_path, short
+from .release import Result
 from .rollback import rollback
 from .workspace import Workspace
 
 AGAIN = dt.timedelta(days=1)  # what was refused is not asked for more often
+NOTHING_SWITCHED = (
+    "Nothing is switched: what ran before still runs. Correct `main`: `model rollback {place}` lets"
+    " it name again what runs, or promote again. The runbook lists each check: `docs/runbook.md`."
+)
 
 
-def record(workspace: Workspace, github: GitHub, done: Deployment) -> Iterator[str]:
+class _Results(msgspec.Struct):
+    results: tuple[Result, ...]
+
+
+def read(name: str, text: str) -> Deployment | tuple[Result, ...]:
+    """What `model deploy --json`, or `model release --json` and `model ledger append --json`,
+    printed in another job. To this one it is data, which may have been forged.
+
+    Raises:
+        InputError: It is neither.
+    """
+    try:
+        kind = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        if "results" in kind:
+            return msgspec.json.decode(text, type=_Results).results
+        return msgspec.json.decode(text, type=Deployment)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise InputError(f"{name}: is no result of a release or deployment: {error}") from None
+
+
+def record(
+    workspace: Workspace, github: GitHub, done: Deployment, refused: bool = False
+) -> Iterator[str]:
     """Record how a deployment went: in the ledger, as a GitHub deployment, and as an issue when it
-    failed. What it says is believed of the release that the ledger has, and of no other."""
+    failed. What it says is believed of the release that the ledger has, and of no other. The issue
+    stays open where what main names was `refused`."""
     place = done.environment
-    label = f"deployment-{place}"
     ledger = workspace.ledger(place, workspace.git.base())
     entry = ledger.find(done.entry)
     if done.error is None:
@@ -33,27 +62,42 @@ def record(workspace: Workspace, github: GitHub, done: Deployment) -> Iterator[s
         observe(workspace, place, entry.commit, "live", "deploy.yml")
         words = f"{short(entry.model)} was verified and answers its golden requests"
         new = github.deployment(place, entry.released.main, "success", words)
-        github.close_issue(label, f"{words}, since {entry.released.main[:7]}.")
+        if not refused:
+            github.close_issue(label(place), f"{words}, since {entry.released.main[:7]}.")
         yield f"{place}: {'recorded' if new else 'recorded already'}: {words}"
         return
-    commit = entry.released.main if entry else done.commit
-    if commit:
-        github.deployment(place, commit, "failure", done.error)
+    if entry is not None:  # what was refused was not deployed
+        github.deployment(place, entry.released.main, "failure", done.error)
+    plan = NOTHING_SWITCHED.format(place=place)
     if done.action == "failed" and entry is not None:
         observe(workspace, place, entry.commit, "failed", "deploy.yml", done.error)
         plan = _revert(workspace, done)
-    else:
-        plan = (
-            "Nothing is switched: what ran before still runs. Correct `main`: `model rollback"
-            f" {place}` lets it name again what runs, or promote again. The runbook lists each"
-            " check: `docs/runbook.md`."
-        )
-    title = f"{place}: {short(done.model)} does not run"
+    commit = entry.released.main if entry else done.commit
+    yield _issue(github, place, done.action, done.model, commit, done.error, plan)
+
+
+def record_refusal(github: GitHub, found: Result) -> Iterator[str]:
+    """Keep the issue that says why what main names was not released."""
+    if found.error is not None:
+        place, plan = found.environment, NOTHING_SWITCHED.format(place=found.environment)
+        yield _issue(github, place, "refused", found.model, found.commit, found.error, plan)
+
+
+def label(environment: str) -> str:
+    """Of the one issue about what main names for an environment and what does not run."""
+    return f"deployment-{environment}"
+
+
+def _issue(
+    github: GitHub, place: str, action: str, model: str | None, commit: str | None, error: str,
+    plan: str,
+) -> str:  # fmt: skip
     since = f" since {commit[:7]}" if commit else ""
-    body = f"`main` names {short(done.model)}{since}, and it was {done.action}:\n\n"
-    error = done.error.replace("```", "`` `")  # it quotes files, and must not end the block
-    number = github.issue(label, title, f"{body}```text\n{error}\n```\n\n{plan}\n")
-    yield f"{place}: failed, see #{number}"
+    body = f"`main` names {short(model)}{since}, and it was {action}:\n\n"
+    shown = error.replace("```", "`` `")  # it quotes files, and must not end the block
+    title = f"{place}: {short(model)} does not run"
+    number = github.issue(label(place), title, f"{body}```text\n{shown}\n```\n\n{plan}\n")
+    return f"{place}: {action}, see #{number}"
 
 
 def _revert(workspace: Workspace, done: Deployment) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, ModelError
+from . import ledger_key
 from .git_environment import environment
 
 BRANCH = "main"
@@ -136,8 +137,8 @@ class Git:
         if not self.has_origin():
             self.run("update-ref", f"refs/heads/{branch}", new, old or "0" * len(new))
             return
-        remote = os.environ.get("LEDGER_REMOTE") or "origin"  # of a deploy key, over SSH
-        self.run("push", "--quiet", remote, f"{new}:refs/heads/{branch}")
+        with ledger_key.remote() as (remote, options):
+            self.run(*options, "push", "--quiet", remote, f"{new}:refs/heads/{branch}")
         self.run("update-ref", f"refs/remotes/origin/{branch}", new)
 
     def line(

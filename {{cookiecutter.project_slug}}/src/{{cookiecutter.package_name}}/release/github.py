@@ -132,7 +132,8 @@ class GitHub(Client):
 
     def clock(self) -> dt.datetime:
         """GitHub's own time, from the header of an answer."""
-        stamp = self.request("GET", "").headers.get("date", "")
+        address = str(self.client.base_url).rstrip("/")  # GitHub knows none with a slash behind it
+        stamp = self.request("GET", address).headers.get("date", "")
         try:
             return parsedate_to_datetime(stamp)
         except ValueError:
@@ -140,7 +141,7 @@ class GitHub(Client):
 
     def blob(self, commit: str, path: str) -> str | None:
         """The object of a file at a commit, which this clone need not have."""
-        found = self.find(f"/contents/{path}?ref={commit}")
+        found = self.find(f"/contents/{path}", ref=commit)
         return str(found["sha"]) if isinstance(found, dict) else None
 
     def approvals(

@@ -99,10 +99,10 @@ class Client:
         """The answer to a GET."""
         return self.request("GET", path, params=params).json()
 
-    def find(self, path: str) -> Any | None:
+    def find(self, path: str, **params: Any) -> Any | None:
         """The answer to a GET; None where there is nothing."""
         try:
-            return self.get(path)
+            return self.get(path, **params)
         except GitHubError as error:
             if error.status == 404:
                 return None

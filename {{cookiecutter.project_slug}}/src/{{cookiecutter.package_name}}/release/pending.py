@@ -2,9 +2,10 @@
 
 from contextlib import suppress
 
+from ..config import Environment
 from ..errors import InputError, RefusedError
 from . import main_line
-from .git import Git
+from .git import BRANCH, Git
 from .ledger import MAX_RECORD, Ledger, branch
 from .record import Record, short
 from .workspace import Workspace
@@ -82,3 +83,16 @@ def refuse_pending(workspace: Workspace, ledger: Ledger, model: str) -> None:
             f"{name}: main names in {commit[:7]} what is not released: run `model deploy {name}`,"
             f" or undo it with `model rollback {name}`"
         )
+
+
+def asked(workspace: Workspace, environment: Environment) -> tuple[str | None, str | None]:
+    """The model and the commit that main names, as far as this clone can tell: for a message."""
+    model = commit = None
+    with suppress(Exception):
+        git = workspace.git
+        said = main_line.named(git, git.resolve(BRANCH) or "", environment)
+        if said and said.blob:
+            commit = said.commit
+            (file,) = git.objects([said.blob], MAX_RECORD)
+            model = Record.read(file.content or b"", environment).model
+    return model, commit

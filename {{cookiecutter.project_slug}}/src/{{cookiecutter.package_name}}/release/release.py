@@ -4,6 +4,7 @@ On GitHub two jobs do it: one loads the model and may only read; the other write
 and checks what it was given against main as if it were forged. A terminal does both in one go.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +18,7 @@ from .draft import Draft
 from .github_api import run_address
 from .ledger import SKEW, Check, Entry, Kind, Ledger, Released
 from .ledger_branch import RacedError
-from .pending import NotReleasedError, pending
+from .pending import NotReleasedError, asked, pending
 from .record import Record, folder, short
 from .verify import Told, Verification, verify
 from .workspace import Workspace
@@ -27,34 +28,56 @@ TRIES = 3
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one environment; a fault of one does not hold up the others."""
+    """What became of one environment; a fault of one does not hold up the others. `model` and
+    `commit` are what main asks for."""
 
     environment: Environment
     action: Literal["in step", "released", "prepared", "refused"]
     text: str
+    model: str | None = None
+    commit: str | None = None
     entry: str | None = None
     error: str | None = None
 
 
 def attempt(workspace: Workspace, environment: Environment, output: Path | None = None) -> Result:
     """`release`, or only `prepare` into a folder, with any failure as an outcome."""
+
+    def act() -> Result:
+        if output is None:
+            entry = release(workspace, environment)
+            return _released(environment, entry) if entry else nothing
+        draft = prepare(workspace, environment)
+        if draft is None:
+            return nothing
+        draft.write(output / f"{environment}.json")
+        text = f"{environment}: {draft.main[:7]} is verified ({len(draft.findings)} checks)"
+        return Result(environment, "prepared", text, commit=draft.main)
+
+    nothing = Result(environment, "in step", f"{environment}: nothing to release")
+    return _outcome(workspace, environment, act)
+
+
+def attempt_append(workspace: Workspace, draft: Draft) -> Result:
+    """`append`, with any failure as an outcome."""
+    name = draft.environment
+    return _outcome(workspace, name, lambda: _released(name, append(workspace, draft)))
+
+
+def _released(environment: Environment, entry: Entry) -> Result:
+    text = f"{environment}: {short(entry.model)} is released, entry {entry.commit[:7]}"
+    facts = (entry.model, entry.released.main, entry.commit)
+    return Result(environment, "released", text, *facts)
+
+
+def _outcome(workspace: Workspace, environment: Environment, act: Callable[[], Result]) -> Result:
     try:
-        if output:
-            draft = prepare(workspace, environment)
-            if draft is None:
-                return Result(environment, "in step", f"{environment}: nothing to release")
-            draft.write(output / f"{environment}.json")
-            text = f"{environment}: {draft.main[:7]} is verified ({len(draft.findings)} checks)"
-            return Result(environment, "prepared", text)
-        entry = release(workspace, environment)
-        if entry is None:
-            return Result(environment, "in step", f"{environment}: nothing to release")
-        text = f"{environment}: {short(entry.model)} is released, entry {entry.commit[:7]}"
-        return Result(environment, "released", text, entry.commit)
+        return act()
     except Exception as error:  # a full disk too
         known = isinstance(error, ModelError)
         text = str(error) if known else f"unexpected {type(error).__name__}: {error}"
-        return Result(environment, "refused", f"failed: {text}", error=text)
+        named = asked(workspace, environment)
+        return Result(environment, "refused", f"failed: {text}", *named, error=text)
 
 
 def release(workspace: Workspace, environment: Environment) -> Entry | None:

@@ -1,6 +1,7 @@
 """What actions/attest asks of its inputs and of GitHub; nothing is signed."""
 
 import base64
+import glob
 import hashlib
 import json
 import os
@@ -17,11 +18,16 @@ def main() -> str | None:
     path, digest = inputs["subject-path"], inputs["subject-digest"]
     if bool(path) == bool(digest):
         return "one of subject-path and subject-digest must be given"
+    name, subjects = inputs["subject-name"], {}
     if path:
-        digest = f"sha256:{hashlib.sha256(Path(path).read_bytes()).hexdigest()}"
+        found = [Path(one) for pattern in path.split() for one in sorted(glob.glob(pattern))]  # noqa: PTH207
+        if not found:
+            return f"Could not find subject at path {path}"
+        subjects = {f"sha256:{hashlib.sha256(p.read_bytes()).hexdigest()}": p.name for p in found}
+        digest, name = next(iter(subjects)), name or found[0].name
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
         return f"subject-digest must be in the format sha256:<hex-digest>, not {digest}"
-    name = inputs["subject-name"] or Path(path).name
+    subjects = subjects or {digest: name}
     if not name or (inputs["push-to-registry"] == "true" and "/" not in name):
         return "subject-name must be given, and be a full image name to be pushed to a registry"
     if re.search(r"@|:[^/]*$", name):
@@ -48,15 +54,18 @@ def main() -> str | None:
             kind = "https://cyclonedx.org/bom"
     statement = {
         "_type": "https://in-toto.io/Statement/v1",
-        "subject": [{"name": name, "digest": {"sha256": digest.removeprefix("sha256:")}}],
+        "subject": [
+            {"name": called, "digest": {"sha256": of.removeprefix("sha256:")}}
+            for of, called in subjects.items()
+        ],
         "predicateType": kind,
         "predicate": predicate,
     }
     payload = base64.b64encode(json.dumps(statement).encode()).decode()
     envelope = {"payload": payload, "payloadType": "application/vnd.in-toto+json"}
     media = "application/vnd.dev.sigstore.bundle.v0.3+json"
-    bundle = {"mediaType": media, "dsseEnvelope": envelope, "subject": digest}
-    entry = inputs | {"subject-digest": digest, "predicate-type": kind}
+    bundle = {"mediaType": media, "dsseEnvelope": envelope, "subjects": [*subjects]}
+    entry = inputs | {"subject-digest": digest, "subjects": [*subjects], "predicate-type": kind}
     entry["job"] = os.environ["GITHUB_JOB"]
     api, repository = os.environ["GITHUB_API_URL"], os.environ["GITHUB_REPOSITORY"]
     request = urllib.request.Request(  # noqa: S310 - the address of the GitHub stand-in
