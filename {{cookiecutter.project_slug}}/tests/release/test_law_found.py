@@ -1,0 +1,108 @@
+"""Histories that broke the one law when `test_law.py` found them, each as short as it gets."""
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..package import deploy, promote, rollback
+from .law_build import build, copied
+from .law_forgery import entry, noted
+from .law_hands import Hands
+from .law_world import World
+
+pytestmark = pytest.mark.slow
+GOOD, BETTER, BEST, TWIN, BAD, BROKEN = range(6)
+
+
+class Play:
+    """A person who does as the book says."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.hands = world, Hands(world)
+
+    def do(self, verb: Any) -> Any:
+        return self.world.run(self.world.person, verb)
+
+    def propose(self, name: Any, model: int, reason: str | None = None) -> Any:
+        digest = self.world.digests[model] if name == "staging" else None
+        return self.do(lambda here: promote.promote(here, name, model=digest, reason=reason))
+
+    def approve(self, opened: Any) -> None:
+        assert not isinstance(opened, Exception), opened
+        assert self.hands.merge(opened.pull_request.head, "merge", ("ann", "bob"))
+
+    def deploy(self, name: Any) -> Any:
+        return self.do(lambda here: deploy.deploy(here, name, revert=False))
+
+    def release(self, name: Any, model: int) -> None:
+        self.approve(self.propose(name, model))
+        done = self.deploy(name)
+        assert isinstance(done, deploy.Deployment), done
+
+    def runs(self, name: str) -> int:
+        (service,) = self.world.person.driver(name).services
+        return self.world.digests.index(service.record.model)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("found") / "template"
+    build(root)
+    return root
+
+
+@pytest.fixture(params=[False, True], ids=["alone", "on GitHub"])
+def play(template: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Play]:
+    with copied(template, tmp_path / "copy", request.param) as world:
+        yield Play(world)
+
+
+def test_a_model_that_failed_its_golden_requests_is_held(play: Play) -> None:
+    play.release("staging", GOOD)
+    play.approve(play.propose("staging", BROKEN))
+    assert "failed the golden requests" in str(play.deploy("staging"))
+    play.approve(play.do(lambda here: rollback.rollback(here, "staging", reason="undo it")))
+    assert play.deploy("staging").action == "unchanged"
+    assert "held" in str(play.propose("staging", BROKEN))
+
+
+def test_a_machine_whose_clock_is_behind_runs_nothing_older(play: Play) -> None:
+    play.release("staging", GOOD)
+    play.world.true += dt.timedelta(days=9)
+    play.release("staging", BETTER)
+    play.world.off = -dt.timedelta(days=5)
+    play.do(lambda here: deploy.deploy(here, "staging", releases=False))
+    assert play.runs("staging") == BETTER
+
+
+def test_an_unapproved_change_of_the_policy_that_was_taken_back_blocks_nothing(play: Play) -> None:
+    for name in ("staging", "production"):
+        play.release(name, GOOD)
+        play.world.true += dt.timedelta(hours=25)
+    play.hands.policy("weak", None)
+    play.hands.policy("as it was", ("ann", "bob"))
+    for name in ("staging", "production"):
+        play.release(name, BETTER)
+        play.world.true += dt.timedelta(hours=25)
+    assert play.runs("production") == BETTER
+
+
+def test_a_forged_ledger_does_not_shorten_the_soak(play: Play) -> None:
+    """Whoever may append to env/staging cannot say that a model ran there before it was merged."""
+    for name in ("staging", "production"):
+        play.release(name, GOOD)
+        play.world.true += dt.timedelta(hours=25)
+    play.world.true += dt.timedelta(days=3)
+    play.approve(play.propose("staging", BETTER))
+    stamp = f"{play.world.true - dt.timedelta(days=2):%Y-%m-%dT%H:%M:%SZ}"
+    main, files, model = play.hands.named("staging")
+    ledger = play.do(lambda here: here.ledger("staging", here.git.base()))
+    note = entry("staging", main, model, ledger.effective.commit, stamp)
+    forged = play.hands.append("staging", files, json.dumps(note).encode())
+    play.hands.append("staging", files, json.dumps(noted(forged, "live", stamp)).encode())
+    refused = play.propose("production", BETTER)
+    assert "soak" in str(refused), "it never ran in staging"
