@@ -200,6 +200,10 @@ class Hands:
             else:
                 shutil.rmtree(place)
 
+    def lost(self) -> bool:
+        """Whether an artefact is gone."""
+        return any((self.world.root / "vault").glob("*"))
+
     def find_again(self) -> None:
         """Bring every artefact back."""
         for kept in (self.world.root / "vault").glob("*"):

@@ -52,6 +52,8 @@ class Play(RuleBasedStateMachine):
         after = self.oracle.effective(name)
         may = [fact.content for fact in (*before, *after, *self.oracle.facts[name][-1:]) if fact]
         may += [self.last[key] for key in [(machine.name, name)] if key in self.last]
+        if "lost" in KNOWN and self.hands.lost():
+            may += [fact.content for fact in self.oracle.facts[name]]
         for record in driver.started[count:]:
             content = yaml.safe_load(record.write())
             assert content in may, f"{machine.name} started what is not effective: {content}"

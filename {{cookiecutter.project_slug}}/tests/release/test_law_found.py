@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from ..package import deploy, promote, rollback
+from ..package import deploy, errors, promote, rollback
 from .law_build import build, copied
 from .law_forgery import entry, noted
 from .law_hands import Hands
+from .law_standins import GitHub
 from .law_world import World
 
 pytestmark = pytest.mark.slow
@@ -106,3 +107,39 @@ def test_a_forged_ledger_does_not_shorten_the_soak(play: Play) -> None:
     play.hands.append("staging", files, json.dumps(noted(forged, "live", stamp)).encode())
     refused = play.propose("production", BETTER)
     assert "soak" in str(refused), "it never ran in staging"
+
+
+def forget(play: Play) -> None:
+    """A machine with a state of its own at each run, as a job has."""
+    for path in (play.world.person.state / "verified").glob("*/*"):
+        path.unlink()
+
+
+def test_a_request_that_fails_once_releases_nothing_again(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could not be verified now is not what does not verify."""
+    play.release("staging", GOOD)
+    play.release("staging", BETTER)
+    forget(play)
+    tip, real, failures = play.world.origin.branch("env/staging"), GitHub.approvals, [1]
+
+    def approvals(*given: Any, **more: Any) -> Any:
+        if failures:
+            failures.pop()
+            raise errors.ModelError("GitHub: 502")
+        return real(*given, **more)
+
+    monkeypatch.setattr(GitHub, "approvals", approvals)
+    play.deploy("staging")
+    assert play.world.origin.branch("env/staging") == tip
+
+
+def test_a_model_that_was_lost_goes_on_running(play: Play) -> None:
+    """Its artefact is gone and nobody remembers; that is no reason to start an older one."""
+    play.release("staging", GOOD)
+    play.release("staging", BETTER)
+    forget(play)
+    play.hands.lose(play.world.digests[BETTER], tamper=False)
+    play.do(lambda here: deploy.deploy(here, "staging", releases=False))
+    assert play.runs("staging") == BETTER
