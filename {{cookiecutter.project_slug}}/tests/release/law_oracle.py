@@ -33,6 +33,8 @@ class Oracle(Facts):
                 break
             new.append(commit)
         for commit in reversed(new):
+            whole = not known or self.world.origin.parents(commit)[:1] == known[-1:]
+            assert forged or whole, f"{environment}: {commit[:7]} stands on a ledger that was cut"
             fault = self._judge(environment, commit, forged)
             assert forged or fault is None, f"{environment}: {commit[:7]} was appended: {fault}"
             known.append(commit)
@@ -89,8 +91,6 @@ class Oracle(Facts):
         if (found["environment"], found["model"]) != (name, note["model"]):
             return "the record is about something else"
         if not forged:
-            if self.known[name] and origin.parents(commit)[:1] != self.known[name][-1:]:
-                return "it was appended to a ledger that was cut"
             tip = origin.files(origin.branch("main") or "")
             if tip.get(f"{folder}/model.yaml") != held["model.yaml"]:
                 return "main names something else"

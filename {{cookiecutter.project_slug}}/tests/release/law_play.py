@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 
 from ..package import deploy, promote, release, repair, rollback
 from .law_build import POLICY, copied
+from .law_facts import KNOWN
 from .law_forgery import forge
 from .law_hands import Hands
 from .law_oracle import Oracle
