@@ -3,12 +3,13 @@
 import datetime as dt
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ..package import deploy, errors, promote, rollback
+from ..package import deploy, errors, promote, rollback, workspace
 from .law_build import build, copied
 from .law_forgery import entry, noted
 from .law_hands import Hands
@@ -143,3 +144,31 @@ def test_a_model_that_was_lost_goes_on_running(play: Play) -> None:
     play.hands.lose(play.world.digests[BETTER], tamper=False)
     play.do(lambda here: deploy.deploy(here, "staging", releases=False))
     assert play.runs("staging") == BETTER
+
+
+def test_an_agent_that_never_saw_the_old_main_follows_an_anchor(play: Play) -> None:
+    """main was rewritten and anchored again; what it named before is in no new clone."""
+    for name, model in (("staging", GOOD), ("production", GOOD), ("staging", BETTER)):
+        play.release(name, model)
+        play.world.true += dt.timedelta(hours=25)
+    play.release("production", BETTER)
+    line = play.world.origin.line(play.hands.main())
+    play.world.origin.move("main", line[2])
+    for name, model in (("staging", BEST), ("production", BEST)):
+        digest = play.world.digests[model]
+        play.approve(play.do(partial(anchor, name=name, model=digest)))
+        play.deploy(name)
+        play.world.true += dt.timedelta(hours=25)
+    assert play.runs("production") == BEST
+    for name in ("staging", "production"):
+        play.world.run(play.world.agent, partial(follow, name=name))
+        (service,) = play.world.agent.driver(name).services
+        assert service.record.model == play.world.digests[BEST], name
+
+
+def anchor(here: workspace.Workspace, name: Any, model: str) -> Any:
+    return promote.promote(here, name, model=model, reason="main was rewritten", intent="anchor")
+
+
+def follow(here: workspace.Workspace, name: Any) -> Any:
+    return deploy.deploy(here, name, releases=False)
