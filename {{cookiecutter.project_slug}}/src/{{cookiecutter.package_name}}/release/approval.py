@@ -74,8 +74,11 @@ def _protected(workspace: Workspace, change: Change, github: GitHub) -> Iterator
     """Whether what decides is as it was at the last release, or as approved since: a weak policy in
     one commit and the model that needs it in the next are two changes. Each must be approved, by as
     many as the policy before it asks; one that was not is mended by going back to what was."""
-    current, git = change.ledger.effective, workspace.git
-    start = main_line.started(git, change.parent, current.released.main if current else None)
+    git = workspace.git
+    line = set(git.line(change.parent))
+    released = [e.released.main for e in change.ledger.entries if not e.failed]
+    last = next((main for main in reversed(released) if main in line), None)
+    start = main_line.started(git, change.parent, last)
     good, culprit, count = main_line.deciding(git, start), "", 0
     needed = asked = _needed(workspace, change, start, 0)
     for commit in main_line.protected(git, change.parent, start):

@@ -8,7 +8,7 @@ policy. This machine remembers what it verified.
 from functools import cache
 
 from ..config import Environment
-from ..errors import ModelError
+from ..errors import InputError, ModelError, RefusedError
 from ..files import canonical_json, write_atomically
 from . import order
 from .change import Change, Ledgers, parent_on_main
@@ -46,7 +46,10 @@ def confirmed(workspace: Workspace, ledger: Ledger, entry: Entry) -> bool:
     """
     if workspace.remembers(ledger.environment, entry.commit):
         return True
-    change = _as_of(workspace, ledger, entry)
+    try:
+        change = _as_of(workspace, ledger, entry)
+    except (InputError, RefusedError):  # its commit of main is gone, or the first of all
+        return False
     outcome = verify(workspace, change)
     if outcome.unclear:
         raise UnclearError(

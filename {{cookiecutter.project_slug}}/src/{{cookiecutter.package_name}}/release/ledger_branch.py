@@ -207,7 +207,10 @@ class _Reader:
             return f"names {name}, which is not on main"
         if _said(ours.content, MODEL) != note.model:
             return "names another model than its record"
-        if not {note.replaces, note.restores} - {None} <= self.found.keys():
+        known = self.found.keys() | ({note.replaces} if note.change == "anchor" else set())
+        if (
+            not {note.replaces, note.restores} - {None} <= known
+        ):  # main lost what an anchor replaces
             return "refers to an entry that is not there"
         if note.change == "rollback":
             if note.restores is None or self.found[note.restores][1].record != ours.oid:

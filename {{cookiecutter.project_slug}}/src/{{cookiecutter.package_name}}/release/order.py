@@ -60,6 +60,10 @@ def comparison(change: Change, record: Record) -> Finding:
     if expected == compared:
         text = f"compared with what {where} runs, {short(expected[0])}"
         return Finding("comparison", True, text)
+    gone = change.recorded is not None and change.ledger.find(said.entry) is None
+    if record.intent == "anchor" and gone:
+        text = f"compared with {short(said.model)}, of a main that is gone"
+        return Finding("comparison", True, text)
     seen, now = (commit[:7] if commit else "nothing" for commit in (compared[1], expected[1]))
     return Finding(
         "comparison",

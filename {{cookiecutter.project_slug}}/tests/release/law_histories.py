@@ -1,0 +1,141 @@
+"""Histories by hand, each of which breaks the law as soon as one check is gone."""
+
+import datetime as dt
+from typing import Any
+
+from .law_steps import Law
+
+PEOPLE = ("ann", "bob")
+
+
+def _merge(law: Law, people: tuple[str, ...] = PEOPLE, how: str = "merge") -> None:
+    if law.open:
+        law.hands.merge(law.open[-1][1], how, people)
+
+
+def _with(law: Law, path: str) -> None:
+    """Merge what is proposed, together with another file."""
+    files: dict[str, Any] = dict(law.world.origin.files(law.open[-1][1]))
+    law.hands.push(files | {path: b"x"}, PEOPLE)
+
+
+def approval(law: Law) -> None:
+    law.by_the_book("staging", 1, None, 25)
+    for people in ((), ("rehearsal",), ("stranger",)):
+        law.propose("production", 1, "again", 0)
+        _merge(law, people)
+        law.deploy("production", None, None)
+        law.undo(0, again=False, people=PEOPLE)
+
+
+def something_else_approved(law: Law) -> None:
+    law.by_the_book("staging", 1, None, 25)
+    old = law.hands.main()
+    law.propose("production", 1, None, 0)
+    new = law.hands.merge(law.open[-1][1], "squash", PEOPLE)
+    law.hands.pull(new or "", old, PEOPLE)
+    law.deploy("production", None, None)
+
+
+def stale(law: Law) -> None:
+    law.propose("staging", 1, None, 0)
+    first = law.open[-1][1]
+    law.by_the_book("staging", 2, None, 1)
+    law.hands.merge(first, "resolved", PEOPLE)
+    law.deploy("staging", None, None)
+
+
+def other_policy(law: Law) -> None:
+    law.propose("staging", 1, None, 0)
+    law.hands.policy("weak", PEOPLE)
+    _merge(law)
+    law.deploy("staging", None, None)
+
+
+def forged(law: Law) -> None:
+    law.edit("production", "digest", 4, None, b"x", 1)
+    law.forge("production", "pending", 4)
+    law.follow("production")
+    law.undo(0, again=False, people=None)
+    law.forge("production", "copy", 4)
+    law.forge("production", "other model", 4)
+    law.follow("production")
+
+
+def failed(law: Law) -> None:
+    law.by_the_book("staging", 5, None, 1)
+    law.deploy("staging", None, None)
+    law.follow("staging")
+    law.forge("staging", "live", 5)
+    law.follow("staging")
+    law.quiet()
+
+
+def held(law: Law) -> None:
+    law.by_the_book("staging", 1, None, 1)
+    law.by_the_book("staging", 0, None, 1)
+    law.by_the_book("staging", 3, None, 1)
+    law.by_the_book("staging", 2, None, 1)
+    law.by_the_book("staging", 3, None, 1)
+
+
+def back_twice(law: Law) -> None:
+    law.by_the_book("staging", 1, None, 1)
+    for _ in range(2):
+        law.back("staging")
+        _merge(law)
+        law.deploy("staging", None, None)
+
+
+def more_files(law: Law) -> None:
+    law.by_the_book("staging", 1, None, 1)
+    law.back("staging")
+    _with(law, "deploy/staging/evil.py")
+    law.deploy("staging", None, None)
+
+
+def two_folders(law: Law) -> None:
+    law.propose("staging", 1, None, 0)
+    _with(law, "params.yaml")
+    law.deploy("staging", None, None)
+
+
+def weak_policy(law: Law) -> None:
+    law.hands.policy("weak", None)
+    law.by_the_book("staging", 4, None, 25)
+    law.by_the_book("production", 4, None, 1)
+
+
+def bad(law: Law) -> None:
+    law.by_the_book("staging", 4, None, 1)
+    law.by_the_book("staging", 2, None, 1)
+    law.by_the_book("staging", 0, "in any case", 1)
+
+
+def too_early(law: Law) -> None:
+    law.by_the_book("staging", 1, None, 1)
+    law.by_the_book("production", 1, None, 1)
+    law.world.true = dt.datetime(2026, 3, 21, 12, tzinfo=dt.UTC)
+    law.by_the_book("production", 1, None, 1)
+
+
+def cut(law: Law) -> None:
+    law.cut("staging", 1, mended=False)
+    law.by_the_book("staging", 1, None, 1)
+    law.restore("staging")
+    law.by_the_book("staging", 1, None, 1)
+
+
+def killed(law: Law) -> None:
+    for model, place in enumerate(("before append", "after append", "after start")):
+        law.propose("staging", model + 1, "again", 0)
+        _merge(law)
+        law.deploy("staging", place, "release")
+        law.deploy("staging", None, None)
+        law.follow("staging")
+
+
+HISTORIES = (
+    approval, something_else_approved, stale, other_policy, forged, failed, held, back_twice,
+    more_files, two_folders, weak_policy, bad, too_early, cut, killed,
+)  # fmt: skip
