@@ -15,6 +15,7 @@ from ..package import (
     errors,
     ledger,
     ledger_branch,
+    ledger_reader,
     main_line,
     observe,
     promote,
@@ -393,7 +394,7 @@ def test_a_branch_that_somebody_filled_is_not_read_as_empty(
     world: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append(world, b"{")
-    monkeypatch.setattr(ledger_branch, "MAX_COMMITS", 1)
+    monkeypatch.setattr(ledger_reader, "MAX_COMMITS", 1)
     with pytest.raises(errors.RefusedError, match="somebody filled it"):
         whole(world)
 

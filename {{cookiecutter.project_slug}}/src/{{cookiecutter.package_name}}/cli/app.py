@@ -75,7 +75,16 @@ def _plain(value: Any) -> Any:
 
 def main() -> None:
     """Run a verb; a fault that a person can mend is one line, without a traceback."""
-    from . import github, ledger, pipeline, promotion, release, service, settings  # noqa: F401 - verbs
+    from . import (  # noqa: F401 - verbs
+        github,
+        history,
+        ledger,
+        pipeline,
+        promotion,
+        release,
+        service,
+        settings,
+    )  # fmt: skip
 
     try:
         app()

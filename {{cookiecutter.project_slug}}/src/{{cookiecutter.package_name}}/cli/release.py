@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..release.deploy import Deployment
-    from ..release.ledger import Released
     from ..release.workspace import Workspace
 
 DriverName = Literal["process", "docker"]  # release's, without importing it
@@ -142,66 +141,6 @@ def release_verb(
     raise typer.Exit(1 if failed else 0)
 
 
-@app.command("status")
-def status_verb(driver: Driver = "process", as_json: Json = False) -> None:
-    """Show what was released and what runs, side by side.
-
-    Example: model status
-    """
-    from ..release.record import short
-    from ..release.status import status
-    from .tables import table
-
-    found = status(workspace(), driver)
-    rows = [
-        (s.environment, short(s.released), short(s.running), s.url or "-", s.advice or "in step")
-        for s in found
-    ]
-    text = table(("environment", "released", "running", "address", ""), rows)
-    for state in found:
-        text += "".join(f"\nopen: {branch}" for branch in state.open_promotions)
-        if state.held:
-            more = state.holds - len(state.held)
-            text += f"\nheld in {state.environment}: {', '.join(state.held)}"
-            text += f" and {more} more" if more else ""
-        text += f"\n{state.environment}: {state.pinned}" if state.pinned else ""
-        for fault in state.skipped:
-            text += f"\nnot counted in env/{state.environment}: {fault}"
-    emit(as_json, found, text)
-
-
-@app.command("history")
-def history_verb(environment: Where, as_json: Json = False) -> None:
-    """List what was released to an environment, newest first.
-
-    Example: model history production
-    """
-    from msgspec import to_builtins
-
-    from ..release.record import short
-    from .tables import table
-
-    here = workspace()
-    entries = here.ledger(environment, here.git.base()).entries[::-1]
-    rows = [
-        (
-            f"{e.time:%Y-%m-%d %H:%M}",
-            short(e.model),
-            e.released.change,
-            ", ".join(e.released.approved_by) or "-",
-            f"live {e.live:%m-%d %H:%M}" if e.live else "failed" if e.failed else "not seen live",
-            e.released.main[:7],
-        )
-        for e in entries
-    ]
-    heads = ("released (UTC)", "model", "change", "approved by", "outcome", "main")
-    facts = [
-        {"entry": e.commit, **_plain(e.released), "outcome": to_builtins(e.outcome)}
-        for e in entries
-    ]
-    emit(as_json, facts, table(heads, rows) if rows else f"{environment} has run nothing yet")
-
-
 def _pin(
     here: "Workspace", environment: Environment | None, model: str | None, reason: str | None
 ) -> str:
@@ -217,13 +156,6 @@ def _pin(
     entry = pin(here, environment, model, reason)
     back = f"merge `model rollback {environment} --to {short(entry.model)}` as soon as you can"
     return f"{environment}: this machine is pinned to {short(entry.model)}; {back}"
-
-
-def _plain(released: "Released") -> dict[str, Any]:
-    from msgspec import to_builtins
-
-    facts = to_builtins(released)
-    return {name: facts[name] for name in facts if name not in ("checks", "answers")}
 
 
 def _look(
