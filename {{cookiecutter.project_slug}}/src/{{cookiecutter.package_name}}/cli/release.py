@@ -141,7 +141,7 @@ def status_verb(driver: Driver = "process", as_json: Json = False) -> None:
 
     Example: model status
     """
-    from ..release.record import short
+    from ..files import short
     from ..release.status import status
     from .tables import table
 
@@ -168,7 +168,7 @@ def history_verb(environment: Where, as_json: Json = False) -> None:
 
     Example: model history production
     """
-    from ..release.record import short
+    from ..files import short
     from .tables import table
 
     here = workspace()
@@ -190,9 +190,9 @@ def history_verb(environment: Where, as_json: Json = False) -> None:
 
 
 def _plain(released: "Released") -> dict[str, Any]:
-    from msgspec import to_builtins
+    from msgspec import structs, to_builtins
 
-    facts = to_builtins(released)
+    facts = to_builtins(structs.replace(released, checks=(), answers={}))
     return {name: facts[name] for name in facts if name not in ("checks", "answers")}
 
 
@@ -223,7 +223,7 @@ def _look(
 
 def _told(done: "Deployment") -> str:
     """What a run found or did, for people."""
-    from ..release.record import short
+    from ..files import short
 
     if done.error:
         return f"failed: {done.error}"

@@ -4,8 +4,8 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import InputError, ModelError
 from .git_environment import environment
@@ -21,8 +21,7 @@ class GitError(ModelError):
     """git said no; the message is git's own telling line."""
 
 
-@dataclass(frozen=True)
-class Object:
+class Object(NamedTuple):
     """A file in git's store; all is None where there is none."""
 
     oid: str | None
@@ -35,6 +34,7 @@ class Git:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._shared = False
 
     def run(self, *arguments: str, stdin: bytes = b"", index: Path | None = None) -> str:
         """Run git and return its standard output, without the last newline.
@@ -75,7 +75,8 @@ class Git:
 
     def has_origin(self) -> bool:
         """Whether branches are shared through `origin`."""
-        return "origin" in self.run("remote").split()
+        self._shared = self._shared or "origin" in self.run("remote").split()
+        return self._shared
 
     def person(self) -> str | None:
         """Who works here: on GitHub the account that started the run."""
@@ -151,12 +152,14 @@ class Git:
         none that is larger than `most` bytes (0: of none)."""
         found: list[Object] = []
         asked = "".join(f"{name}\n" for name in names).encode()
-        for line in self.run("cat-file", "--batch-check", stdin=asked).splitlines():
+        for line in self.run("cat-file", "--batch-check", "--buffer", stdin=asked).splitlines():
             oid, kind, *size = line.rsplit(" ", 2)
             if kind == "blob" and len(size) == 1:
                 found.append(Object(oid, int(size[0])))
             else:  # missing, ambiguous, a folder, a submodule
                 found.append(Object(None, 0))
+        if not most:
+            return found
         wanted = list(dict.fromkeys(o.oid for o in found if o.oid and 0 < o.size <= most))
         contents = self._contents(wanted)
         return [
@@ -167,7 +170,8 @@ class Git:
     def _contents(self, oids: Sequence[str]) -> dict[str, bytes]:
         if not oids:
             return {}
-        output = self.output("cat-file", "--batch", stdin="\n".join(oids).encode() + b"\n")
+        asked = "\n".join(oids).encode() + b"\n"
+        output = self.output("cat-file", "--batch", "--buffer", stdin=asked)
         contents, at = {}, 0
         for oid in oids:
             end = output.index(b"\n", at)

@@ -6,15 +6,15 @@ nothing else, within bounds; commit messages, authors and dates are never looked
 
 import datetime as dt
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import msgspec
 
-from ..config import Environment
+from ..environments import Environment, record_path
 from ..errors import RefusedError
+from . import main_line
 from .git import Git, GitError, Object
 from .ledger import FILE, SKEW, Entry, Ledger, Outcome, Released, branch
-from .record import record_path
 
 MAX_BYTES = 262_144  # of one ledger.json
 MAX_COMMITS = 100_000  # the newest of a branch
@@ -35,9 +35,11 @@ def read(
     main: str,
     now: dt.datetime,
     proven: Callable[[str, str], bool],
+    known: Ledger | None = None,
 ) -> Ledger:
     """The ledger as it is now, against main as it is at `main`. `proven` tells of an entry and its
-    commit of main, which is not there any more, whether it was.
+    commit of main, which is not there any more, whether it was. `known` was read before: it is
+    still that, unless commits did not count, for some of them only did not yet.
 
     Raises:
         TruncatedError: It is shorter than this clone has seen it.
@@ -46,6 +48,8 @@ def read(
     _refuse_shorter(git, environment, tip)
     if tip is None:
         return Ledger(environment, main)
+    if known and (known.tip, known.main) == (tip, main) and not known.skipped:
+        return known
     return _Reader(git, environment, main, now, tip, proven).read()
 
 
@@ -90,12 +94,14 @@ def seen(environment: str) -> str:
 def _refuse_shorter(git: Git, environment: str, tip: str | None) -> None:
     name = branch(environment)
     known = git.run("for-each-ref", "--format=%(objectname)", seen(environment))
+    if known == tip:
+        return
     if known and (tip is None or not git.is_ancestor(known, tip)):
         raise TruncatedError(
             f"{name} is {'missing' if tip is None else 'not what it was'}: this clone has seen"
             f" {known[:7]} there; run `model ledger restore {environment}`"
         )
-    if tip and tip != known:
+    if tip:
         git.run("update-ref", seen(environment), tip)
 
 
@@ -115,18 +121,18 @@ class _Reader:
     faults: list[str] = field(default_factory=list)
 
     def read(self) -> Ledger:
-        commits = self._commits()
+        commits = self._commits()  # newest first, as packs have them
         notes = self.git.objects([f"{c}:{FILE}" for c in commits], MAX_BYTES)
         decoded = [_decode(note) for note in notes]
         named = [n.main if isinstance(n, Released) else None for n in decoded]
         blobs = self._records(commits, named)
-        place = {commit: -at for at, commit in enumerate(self.git.line(self.main))}
-        moment = dt.datetime.min.replace(tzinfo=dt.UTC)
-        for at, (commit, note) in enumerate(zip(commits, decoded, strict=True)):
-            parent = commits[at - 1] if at else None
+        place = main_line.places(self.git, self.main)
+        moment, latest = dt.datetime.min.replace(tzinfo=dt.UTC), self.now + SKEW
+        parents = [*commits[1:], None]
+        for commit, parent, note in [*zip(commits, parents, decoded, strict=True)][::-1]:
             if isinstance(note, str):
                 fault = note
-            elif note.time > self.now + SKEW:
+            elif note.time > latest:
                 fault = f"is of {note.time:%Y-%m-%d %H:%M}, which is to come"
             elif isinstance(note, Outcome):
                 fault = self._outcome(commit, note, moment)
@@ -143,7 +149,7 @@ class _Reader:
         listed = self.git.run(
             "rev-list", "--first-parent", f"--max-count={MAX_COMMITS}", self.tip, "--"
         )
-        return listed.split()[::-1]
+        return listed.split()
 
     def _records(self, commits: list[str], named: list[str | None]) -> dict[str, list[str | None]]:
         """The blob of the record: in each entry, at its commit of main, and before that commit."""
@@ -186,11 +192,12 @@ class _Reader:
         at = self.places.get(note.entry)
         if at is None:
             return f"is an outcome of {note.entry[:7]}, which is no entry"
-        if self.entries[at].outcome is not None:
+        entry = self.entries[at]
+        if entry.outcome is not None:
             return f"is a second outcome of {note.entry[:7]}"
-        time = max(note.time, moment)
-        noted = msgspec.structs.replace(note, time=time)
-        self.entries[at] = replace(self.entries[at], outcome=noted, outcome_commit=commit)
+        noted = note if note.time >= moment else msgspec.structs.replace(note, time=moment)
+        known = (entry.commit, entry.parent, entry.released, entry.record, entry.time)
+        self.entries[at] = Entry(*known, noted, commit)
         return ""
 
     def _skipped(self) -> tuple[str, ...]:

@@ -92,7 +92,8 @@ def prepare(workspace: Workspace, environment: Environment) -> Draft | None:
     if outcome.kind == "in step":
         return None
     every = workspace.ledger(environment, main)
-    left = tuple(e.commit for e in every.entries if ledger.find(e.commit) is None)
+    counted = {entry.commit for entry in ledger.entries}
+    left = tuple(e.commit for e in every.entries if e.commit not in counted)
     return Draft(environment, waiting, every.tip, outcome.checks, outcome.answers, left)
 
 

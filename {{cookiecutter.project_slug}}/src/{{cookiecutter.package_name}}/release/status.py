@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from ..config import ENVIRONMENTS, Environment
+from ..environments import ENVIRONMENTS, Environment
 from ..errors import ModelError
+from ..files import short
 from .driver import DriverName, driver
 from .ledger import Ledger
 from .pending import pending
-from .record import short
 from .workspace import Workspace
 
 SHOWN = 5  # holds
