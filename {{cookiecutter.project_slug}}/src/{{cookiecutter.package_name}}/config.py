@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from .document import YAML_BYTES, parse_yaml, read_bytes, validate
+from .environments import ENVIRONMENTS as ENVIRONMENTS, Environment as Environment
 from .errors import InputError
 from .pipeline.evaluation import Strict
 
-Environment = Literal["staging", "production"]
-ENVIRONMENTS: tuple[Environment, ...] = ("staging", "production")
 MetricName = Literal[
     "roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "accuracy", "f1",
     "r2", "mae", "rmse", "mape",

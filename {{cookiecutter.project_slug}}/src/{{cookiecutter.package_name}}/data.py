@@ -7,9 +7,8 @@ import pandas as pd
 
 from .config import Params
 from .errors import InputError
-from .files import sha256
+from .files import TABLES, sha256
 
-SUFFIXES = (".csv", ".parquet")
 SKLEARN_SOURCES = ("breast_cancer", "diabetes")
 
 
@@ -23,7 +22,7 @@ def load(params: Params, root: Path) -> pd.DataFrame:
     scheme, _, name = source.partition(":")
     if scheme == "sklearn":
         return _load_sklearn(name)
-    if scheme == source and Path(source).suffix not in SUFFIXES:
+    if scheme == source and Path(source).suffix not in TABLES:
         raise InputError(
             f"params.yaml: data.source: {source!r} is neither sklearn:NAME nor a path to a"
             " .csv or .parquet file"
@@ -37,7 +36,7 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises:
         InputError: It is missing, damaged, empty or of another kind.
     """
-    if path.suffix not in SUFFIXES:
+    if path.suffix not in TABLES:
         raise InputError(f"{path.name}: is neither .csv nor .parquet")
     try:
         frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)

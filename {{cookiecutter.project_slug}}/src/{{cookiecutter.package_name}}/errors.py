@@ -11,6 +11,10 @@ class RefusedError(ModelError):
     """A rule said no. Nothing was changed."""
 
 
+class UnclearError(ModelError):
+    """It can be told neither to be right nor to be wrong now: something is away."""
+
+
 class InputError(ModelError):
     """A file, an argument or a setting is wrong."""
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from .errors import InputError
 
+TABLES = (".csv", ".parquet")  # the files of rows that we read
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -59,3 +61,8 @@ def read_json(path: Path) -> Any:
 def sha256(data: bytes) -> str:
     """The digest of some bytes, as `sha256:<64 hex digits>`."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def short(digest: str | None) -> str:
+    """A digest as people say it: its first twelve hex digits."""
+    return digest.removeprefix("sha256:")[:12] if digest else "none"

@@ -2,12 +2,16 @@
 
 import dataclasses
 import datetime as dt
+import os
+import subprocess
+import sys
 from collections.abc import Collection
+from pathlib import Path
 
 import pytest
 
 from ..conftest import BETTER
-from ..package import confirm, errors, github, pull_request, sandbox, workspace
+from ..package import confirm, draft, errors, git, github, pull_request, release, sandbox, workspace
 from .changes import entries, live, merge_both, named, release_both
 from .test_ledger import whole
 
@@ -32,11 +36,11 @@ class Reviews:
         return dataclasses.replace(found, approved_by=tuple(people))
 
     def _merged(self, commit: str) -> github.Review | None:
-        git = self.world.here.git
-        if not git.ok("rev-parse", "--verify", "--quiet", f"{commit}^2"):
+        here = self.world.here.git
+        if not here.ok("rev-parse", "--verify", "--quiet", f"{commit}^2"):
             return None
-        head = git.run("rev-parse", f"{commit}^2")
-        merged = dt.datetime.fromisoformat(git.run("show", "-s", "--format=%cI", commit))
+        head = here.run("rev-parse", f"{commit}^2")
+        merged = dt.datetime.fromisoformat(here.run("show", "-s", "--format=%cI", commit))
         return github.Review(7, head, "bot", ("ann",), merged)
 
     def clock(self) -> dt.datetime:
@@ -127,8 +131,8 @@ def test_a_rollback_has_its_own_number_of_approvals(
     text = policy.replace("approvals: 1", "approvals: 1\n    rollback_approvals: 0")
     commit = push(world, "policy.yaml", text)
     reviews.known[commit] = github.Review(2, "0" * 40, "ben", ("ann",), world.clock)
-    reviews.left.add("ann")
     world.roll_back("production")
+    reviews.known[named(world).commit] = github.Review(4, "0" * 40, "ben", (), world.clock)
     world.release("production")
     assert live(world) == first
 
@@ -248,3 +252,62 @@ def test_undoing_what_was_refused_needs_no_approval(
     world.git("revert", "--no-edit", "-m", "1", "HEAD")
     world.git("push", "--quiet", "origin", "main")
     assert world.release("production") is None
+
+
+def test_what_appends_imports_nothing_of_the_user_s() -> None:
+    """data.py and model.py need no approval, so they must not run where a token may write."""
+    package = workspace.__name__.split(".")[0]
+    code = f"""
+import sys
+import {package}.release.release, {package}.release.follow_up, {package}.cli.ledger
+loaded = [n for n in ("data", "model") if "{package}." + n in sys.modules]
+sys.exit(f"imports {{loaded}}" if loaded else 0)
+"""
+    root = Path(workspace.__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_rollback_is_not_released_by_a_policy_that_nobody_approved(
+    world: sandbox.Sandbox, reviews: Reviews
+) -> None:
+    second = release_both(world, BETTER)
+    policy = (world.here.root / "policy.yaml").read_text()
+    push(world, "policy.yaml", weaker(policy, "approvals"))
+    reviews.left.add("ann")
+    world.roll_back("production")
+    with pytest.raises(errors.RefusedError, match="approved by nobody, needs 1"):
+        world.release("production")
+    assert live(world) == second
+
+
+def test_a_server_that_nobody_can_be_asked_of_releases_nothing(
+    world: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = (world.here.root / "policy.yaml").read_text()
+    text = policy.replace("soak_hours: 24", "soak_hours: 24\n    approvals: 1")
+    world.commit("policy.yaml", text)
+    merge_both(world, BETTER)
+    monkeypatch.setattr(git.Git, "server", lambda _: "github.com/acme/churn")
+    with pytest.raises(errors.RefusedError, match="nobody can be asked: set GITHUB_TOKEN"):
+        world.release("production")
+
+
+def test_a_draft_may_leave_out_only_what_does_not_verify(world: sandbox.Sandbox) -> None:
+    """Else the job that appends would judge against an older ledger."""
+    release_both(world, BETTER)
+    third = world.candidate(BETTER | {"seed": 3, "slices": ["mean texture"]})
+    assert third
+    newest = entries(world)[0]
+    text = world.here.git.show(entries(world)[1].released.main, "deploy/production/model.yaml")
+    world.commit(
+        "deploy/production/model.yaml", (text or b"").decode().replace("version: ", "version: x")
+    )
+    made = draft.Draft(
+        "production", named(world).commit, whole(world).tip, (), {}, (newest.commit,)
+    )
+    with pytest.raises(errors.RefusedError, match="leaves out .* which verifies here"):
+        release.append(world.here, made)

@@ -181,6 +181,7 @@ def approve(world: sandbox.Sandbox, fake: FakeGitHub) -> None:
         "head": {"sha": "h"}, "user": {"login": "ben"}, "merge_commit_sha": commit,
     }  # fmt: skip
     review = {"user": {"login": "ann", "type": "User"}, "state": "APPROVED", "commit_id": "h"}
+    fake.permissions["ann"] = "write"
     fake.rows[f"/commits/{commit}/pulls"] = [pull]
     fake.rows[f"/pulls/{number}/reviews"] = [review]
 

@@ -1,14 +1,16 @@
 """The command `model`: one verb, one name, everywhere. Heavy imports happen inside the verbs."""
 
 import dataclasses
+import gc
 import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..environments import Environment as Environment
 from ..errors import ModelError
 from .progress import watched
 
@@ -24,7 +26,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 refused or failed, 2 misuse, 3 drift. MODEL_DEBUG=1: tracebacks.",
 )
 
-Environment = Literal["staging", "production"]  # config's, without importing config
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -37,9 +38,11 @@ def workspace() -> "Workspace":
 
 def emit(as_json: bool, facts: Any, text: str) -> None:
     """Print the outcome, for machines or for people; in GitHub Actions, set step outputs too."""
-    document = json.dumps(facts, indent=1, ensure_ascii=False, default=_plain)
-    typer.echo(document if as_json else text)
     outputs = os.environ.get("GITHUB_OUTPUT")
+    document = ""
+    if as_json or outputs:
+        document = json.dumps(facts, indent=1, ensure_ascii=False, default=_plain)
+    typer.echo(document if as_json else text)
     if outputs:
         _set_outputs(Path(outputs), json.loads(document))
 
@@ -75,6 +78,7 @@ def _plain(value: Any) -> Any:
 
 def main() -> None:
     """Run a verb; a fault that a person can mend is one line, without a traceback."""
+    gc.set_threshold(100_000, 10, 10)  # what start-up makes stays: looking for cycles in it is slow
     from . import (  # noqa: F401 - verbs
         github,
         history,

@@ -19,7 +19,7 @@ def status_verb(driver: Driver = "process", as_json: Json = False) -> None:
 
     Example: model status
     """
-    from ..release.record import short
+    from ..files import short
     from ..release.status import status
     from .tables import table
 
@@ -49,7 +49,7 @@ def history_verb(environment: Where, as_json: Json = False) -> None:
     """
     from msgspec import to_builtins
 
-    from ..release.record import short
+    from ..files import short
     from .tables import table
 
     here = workspace()
@@ -74,7 +74,7 @@ def history_verb(environment: Where, as_json: Json = False) -> None:
 
 
 def _plain(released: "Released") -> dict[str, Any]:
-    from msgspec import to_builtins
+    from msgspec import structs, to_builtins
 
-    facts = to_builtins(released)
+    facts = to_builtins(structs.replace(released, checks=(), answers={}))
     return {name: facts[name] for name in facts if name not in ("checks", "answers")}

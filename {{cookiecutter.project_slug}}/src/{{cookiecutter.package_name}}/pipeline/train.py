@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..config import Params
-from ..data import fingerprint
 from ..errors import InputError
 from ..files import canonical_json, read_json, sha256, write_atomically
 
@@ -55,6 +54,8 @@ class Candidate:
 
 def input_key(params: Params, root: Path) -> str:
     """The digest of everything that decides the model: equal keys, equal models."""
+    from ..data import fingerprint  # the user's code: whoever writes to main loads none of it
+
     package = Path(__file__).parent.parent
     facts = {
         "params": params.model_dump(mode="json", exclude={"slices"}),

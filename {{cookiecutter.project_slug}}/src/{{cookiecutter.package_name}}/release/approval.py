@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..config import Policy
-from ..errors import InputError
+from ..errors import InputError, UnclearError
 from ..pipeline.gate import Finding
 from . import main_line
 from .change import Change
@@ -30,16 +30,30 @@ def check(
     """Whether enough people approved the change as it is, and whatever decides about it."""
     if not change.merged:
         return Approval(())
-    github = workspace.github
+    rules = policy.environments[change.environment]
+    github, needed = workspace.github, rules.approvals_for(rollback)
     if github is None:
-        return Approval((Finding("approval", True, NOT_ASKED),))
-    needed = policy.environments[change.environment].approvals_for(rollback)
+        return Approval((_nobody(workspace, change, needed),))
+    force = _in_force(workspace, change, github)
+    if rollback:  # a policy that nobody approved lowers nothing
+        needed = max(needed, _needed(workspace, change, force.commit, 0, rollback=True))
     asked = () if rollback or record.requested_by is None else (record.requested_by,)
     review = github.approvals(change.head, exclude=asked, permitted=change.recorded is None)
     findings = [_change(workspace, change, github, review, needed)]
     if not rollback and record.schema_version > 1:  # nobody could approve by rules yet to come
-        findings += _protected(workspace, change, github)
+        findings += force.findings()
     return Approval(tuple(findings), review)
+
+
+def _nobody(workspace: Workspace, change: Change, needed: int) -> Finding:
+    """There is no GitHub to ask. Where origin is on a server, that is a fault of this machine."""
+    server = workspace.git.server()
+    if not needed or server is None:
+        return Finding("approval", True, NOT_ASKED)
+    text = f"policy.yaml asks for {needed} of {server}, and nobody can be asked: set GITHUB_TOKEN"
+    if change.recorded is not None:
+        raise UnclearError(f"{change.environment}: {text}")
+    return Finding("approval", False, text)
 
 
 def _change(
@@ -70,15 +84,35 @@ def _change(
     return Finding("approval", True, text)
 
 
-def _protected(workspace: Workspace, change: Change, github: GitHub) -> Iterator[Finding]:
+@dataclass(frozen=True)
+class _Force:
+    """The newest commit up to which what decides was approved, and what was changed after it."""
+
+    commit: str
+    start: str
+    count: int
+    asked: int
+    culprit: str
+
+    def findings(self) -> Iterator[Finding]:
+        if self.culprit:
+            text = f"{self.culprit[:7]} changed policy, workflows or engine, and {self.asked} must"
+            text += " approve that: take it back, and propose it as a pull request"
+            yield Finding("approved rules", False, text)
+        elif self.asked:
+            text = f"{self.count} changes of policy, workflows and engine since {self.start[:7]}"
+            yield Finding("approved rules", True, f"{text}, each approved")
+
+
+def _in_force(workspace: Workspace, change: Change, github: GitHub) -> _Force:
     """Whether what decides is as it was at the last release, or as approved since: a weak policy in
     one commit and the model that needs it in the next are two changes. Each must be approved, by as
-    many as the policy before it asks; one that was not is mended by going back to what was."""
+    many as the policy before it asks; one that was not is undone by going back to what was."""
     git = workspace.git
     line = set(git.line(change.parent))
     released = [e.released.main for e in change.ledger.entries if not e.failed]
     last = next((main for main in reversed(released) if main in line), None)
-    start = main_line.started(git, change.parent, last)
+    start = force = main_line.started(git, change.parent, last)
     good, culprit, count = main_line.deciding(git, start), "", 0
     needed = asked = _needed(workspace, change, start, 0)
     for commit in main_line.protected(git, change.parent, start):
@@ -92,21 +126,18 @@ def _protected(workspace: Workspace, change: Change, github: GitHub) -> Iterator
         if culprit or (needed and (review is None or len(review.approved_by) < needed)):
             culprit = culprit or commit
             continue
-        good, count = state, count + 1
+        good, force, count = state, commit, count + 1
         needed = _needed(workspace, change, commit, needed)
         asked = max(asked, needed)
-    if culprit:
-        text = f"{culprit[:7]} changed policy, workflows or engine, and {needed} must approve that"
-        yield Finding("approved rules", False, f"{text}: take it back, and propose it as a change")
-    elif asked:
-        text = f"{count} changes of policy, workflows and engine since {start[:7]}, each approved"
-        yield Finding("approved rules", True, text)
+    return _Force(force, start, count, asked, culprit)
 
 
-def _needed(workspace: Workspace, change: Change, commit: str, before: int) -> int:
+def _needed(
+    workspace: Workspace, change: Change, commit: str, before: int, rollback: bool = False
+) -> int:
     """How many the policy at a commit asks for; as `before`, where it cannot be read."""
     try:
         rules = workspace.policy_at(commit).environments[change.environment]
     except InputError:
         return before
-    return rules.approvals_for(rollback=False)
+    return rules.approvals_for(rollback)

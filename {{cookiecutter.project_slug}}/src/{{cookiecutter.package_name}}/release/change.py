@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..config import Environment
+from ..environments import Environment
 from ..errors import RefusedError
 from .git import Git
 from .ledger import Entry, Ledger

@@ -8,17 +8,15 @@ policy. This machine remembers what it verified.
 from functools import cache
 
 from ..config import Environment
-from ..errors import InputError, ModelError, RefusedError
+from ..errors import InputError, RefusedError, UnclearError
 from ..files import canonical_json, write_atomically
+from ..pipeline.gate import Finding
 from . import order
 from .change import Change, Ledgers, parent_on_main
+from .figures import LOADED
 from .ledger import Entry, Ledger
-from .verify import Verification, verify
+from .verify import Told, Verification, verify
 from .workspace import Workspace
-
-
-class UnclearError(ModelError):
-    """An entry can be verified neither well nor badly now."""
 
 
 def settled(workspace: Workspace, main: str) -> Ledgers:
@@ -61,6 +59,21 @@ def confirmed(workspace: Workspace, ledger: Ledger, entry: Entry) -> bool:
     return True
 
 
+def refuted(workspace: Workspace, ledger: Ledger, entry: Entry) -> bool:
+    """Whether an entry does not verify, by all that can be told without a model."""
+    if workspace.remembers(ledger.environment, entry.commit):
+        return False
+    try:
+        change = _as_of(workspace, ledger, entry, loads=False)
+    except (InputError, RefusedError):
+        return True
+    fine = tuple(Finding(name, True, "taken as told") for name in (*LOADED, "released"))
+    outcome = verify(workspace, change, Told(fine, dict(entry.released.answers)))
+    if outcome.unclear:
+        return False
+    return not outcome.passed or not _as_recorded(change, entry, outcome)
+
+
 def _as_recorded(change: Change, entry: Entry, outcome: Verification) -> bool:
     """Whether the entry says of its change what verification says."""
     told, then = entry.released, change.ledger.effective
@@ -80,19 +93,28 @@ def remember(workspace: Workspace, environment: str, commit: str) -> None:
     write_atomically(workspace.memory(environment, commit), canonical_json({"entry": commit}))
 
 
-def _as_of(workspace: Workspace, ledger: Ledger, entry: Entry) -> Change:
+def _as_of(workspace: Workspace, ledger: Ledger, entry: Entry, loads: bool = True) -> Change:
+    def counts(within: Ledger, one: Entry) -> bool:
+        return confirmed(workspace, within, one) if loads else True
+
     environment = ledger.environment
     before = ledger.before(entry)
     claimed = entry.released.replaces
     while (last := before.effective) is not None and last.commit != claimed:
-        if confirmed(workspace, before, last):
+        if counts(before, last):
             break  # it was overtaken: the comparison says so
         before = before.without(last)
 
     def then(name: Environment) -> Ledger:
         if name == environment:
             return before
-        return settle(workspace, workspace.ledger(name, ledger.main).at(entry.time))
+        other = workspace.ledger(name, ledger.main)
+        if other.tip is None:
+            raise UnclearError(
+                f"env/{name} is missing: restore it with `model ledger restore {name}`"
+            )
+        then = other.at(entry.time)
+        return settle(workspace, then) if loads else then
 
     return Change(
         environment,
@@ -100,7 +122,7 @@ def _as_of(workspace: Workspace, ledger: Ledger, entry: Entry) -> Change:
         parent_on_main(workspace.git, environment, entry.released.main),
         entry.time,
         cache(then),
-        lambda one: confirmed(workspace, before, one),
+        lambda one: counts(before, one),
         merged=True,
         recorded=entry,
     )

@@ -37,6 +37,8 @@ class Draft:
             InputError: It is no draft.
         """
         try:
+            if not path.is_file():
+                raise InputError(f"{path}: is no file")
             if path.stat().st_size > MAX_BYTES:
                 raise InputError(f"{path}: larger than {MAX_BYTES / 1e6:g} MB")
             return msgspec.json.decode(path.read_bytes(), type=cls)

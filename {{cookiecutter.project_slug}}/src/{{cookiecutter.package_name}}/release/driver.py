@@ -12,16 +12,16 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import httpx
-
-from ..config import Environment
+from ..environments import Environment
 from ..errors import RefusedError
 from ..serving.golden import authorization
 from .git import Git
-from .record import Record
 from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from .record import Record
 
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
@@ -43,13 +43,18 @@ class Service:
 
     def facts(self) -> dict[str, Any]:
         """What `/model` says; empty when it does not answer."""
+        import http.client
+
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
-            answer = httpx.get(
-                f"{self.url}/model", headers=authorization(), timeout=5, trust_env=False
-            )
-            return dict(answer.json()) if answer.status_code == 200 else {}
-        except (httpx.HTTPError, ValueError):
+            connection.request("GET", "/model", headers=authorization())
+            answer = connection.getresponse()
+            content = answer.read()
+            return dict(json.loads(content)) if answer.status == 200 else {}
+        except (OSError, http.client.HTTPException, ValueError):
             return {}
+        finally:
+            connection.close()
 
     def public_port(self) -> int | None:
         """The public port that it listens on."""
@@ -74,7 +79,7 @@ class Service:
         why = listening.get("error") or "it did not answer"
         raise RefusedError(f"port {port} cannot be taken over: {why}")
 
-    def serves(self, record: Record) -> bool:
+    def serves(self, record: "Record") -> bool:
         """Whether it is what the record names."""
         return self.digest == record.model
 
@@ -98,7 +103,7 @@ class Driver(Protocol):
     def public_port(self, wanted: int) -> int:
         """The port of the environment; 0: the one that it has, or any that is free."""
 
-    def start(self, record: Record, directory: Path, public_port: int) -> Service:
+    def start(self, record: "Record", directory: Path, public_port: int) -> Service:
         """Start a service on a private port and wait until it listens there. `directory` holds the
         record's model.
 

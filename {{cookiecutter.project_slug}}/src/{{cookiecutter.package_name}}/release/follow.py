@@ -52,6 +52,7 @@ def _followed(workspace: Workspace, environment: Environment) -> Wanted | None:
         entry = ledger.effective
         if entry is None:
             why = "is missing" if ledger.tip is None else "holds no entry that counts here"
+            why += f" ({ledger.skipped[-1]})" if ledger.skipped else ""
             raise RefusedError(f"{environment}: {branch(environment)} {why}")
         _refuse_older(workspace, ledger, entry)
         return _of(workspace, environment, entry)

@@ -1,15 +1,16 @@
 """The git commands that a release needs. Commits are written without touching the work tree."""
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, ModelError
 from . import ledger_key
 from .git_environment import environment
+from .git_objects import Object as Object, read_objects
 
 BRANCH = "main"
 SECONDS = 600
@@ -22,20 +23,12 @@ class GitError(ModelError):
     """git said no; the message is git's own telling line."""
 
 
-@dataclass(frozen=True)
-class Object:
-    """A file in git's store; all is None where there is none."""
-
-    oid: str | None
-    size: int
-    content: bytes | None = None
-
-
 class Git:
     """One repository. `origin` is used where it exists; without it, the local branches are."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._shared = False
 
     def run(self, *arguments: str, stdin: bytes = b"", index: Path | None = None) -> str:
         """Run git and return its standard output, without the last newline.
@@ -76,7 +69,14 @@ class Git:
 
     def has_origin(self) -> bool:
         """Whether branches are shared through `origin`."""
-        return "origin" in self.run("remote").split()
+        self._shared = self._shared or "origin" in self.run("remote").split()
+        return self._shared
+
+    def server(self) -> str | None:
+        """The address of origin where it is on another machine, without what signs in there."""
+        address = self.run("remote", "get-url", "origin") if self.has_origin() else ""
+        remote = re.match(r"(https?|ssh|git)://|[\w.-]+@[\w.-]+:", address)
+        return address.rpartition("@")[2] if remote else None
 
     def person(self) -> str | None:
         """Who works here: on GitHub the account that started the run."""
@@ -153,32 +153,7 @@ class Git:
     def objects(self, names: Sequence[str], most: int) -> list[Object]:
         """What each name, such as `COMMIT:path`, stands for. Content is read of files only, and of
         none that is larger than `most` bytes (0: of none)."""
-        found: list[Object] = []
-        asked = "".join(f"{name}\n" for name in names).encode()
-        for line in self.run("cat-file", "--batch-check", stdin=asked).splitlines():
-            oid, kind, *size = line.rsplit(" ", 2)
-            if kind == "blob" and len(size) == 1:
-                found.append(Object(oid, int(size[0])))
-            else:  # missing, ambiguous, a folder, a submodule
-                found.append(Object(None, 0))
-        wanted = list(dict.fromkeys(o.oid for o in found if o.oid and 0 < o.size <= most))
-        contents = self._contents(wanted)
-        return [
-            Object(o.oid, o.size, contents.get(o.oid or "", b"" if o.oid and not o.size else None))
-            for o in found
-        ]
-
-    def _contents(self, oids: Sequence[str]) -> dict[str, bytes]:
-        if not oids:
-            return {}
-        output = self.output("cat-file", "--batch", stdin="\n".join(oids).encode() + b"\n")
-        contents, at = {}, 0
-        for oid in oids:
-            end = output.index(b"\n", at)
-            size = int(output[at:end].rsplit(b" ", 1)[1])
-            contents[oid] = output[end + 1 : end + 1 + size]
-            at = end + 1 + size + 1
-        return contents
+        return read_objects(self.output, names, most)
 
     def show(self, commit: str, path: str) -> bytes | None:
         """The content of a file at a commit; None where there is none."""

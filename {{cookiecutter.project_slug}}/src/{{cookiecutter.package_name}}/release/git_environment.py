@@ -5,13 +5,27 @@ import os
 from pathlib import Path
 
 # Replacement objects would show this machine another history than the one that was pushed.
-SETTINGS = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_REPLACE_OBJECTS": "1"}
+SETTINGS = {
+    "LC_ALL": "C",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_GRAFT_FILE": os.devnull,
+}
+
+
+# Of a hook that runs us: they would point git at another repository.
+INHERITED = frozenset({
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_PREFIX", "GIT_SHALLOW_FILE",
+    "GIT_REPLACE_REF_BASE",
+})  # fmt: skip
 
 
 def environment(index: Path | None = None) -> dict[str, str]:
     """The variables for one command; `index` replaces the repository's own."""
     own = {"GIT_INDEX_FILE": str(index)} if index else {}
-    return os.environ | SETTINGS | _credentials() | own
+    given = {name: value for name, value in os.environ.items() if name not in INHERITED}
+    return given | SETTINGS | _credentials() | own
 
 
 def _credentials() -> dict[str, str]:

@@ -5,12 +5,13 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 from .git import Git
+
+if TYPE_CHECKING:
+    import httpx  # where there is no token, nobody waits for it
 
 ATTEMPTS = 5
 LONGEST_WAIT = 60.0  # seconds; a rate limit that lasts longer ends the job
@@ -58,8 +59,10 @@ class Client:
     """One repository's API."""
 
     def __init__(
-        self, repository: Repository, transport: httpx.BaseTransport | None = None
+        self, repository: Repository, transport: "httpx.BaseTransport | None" = None
     ) -> None:
+        import httpx
+
         self.repository = repository
         self.client = httpx.Client(
             base_url=f"{repository.api}/repos/{repository.name}",
@@ -72,12 +75,14 @@ class Client:
             transport=transport,
         )
 
-    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def request(self, method: str, path: str, **options: Any) -> "httpx.Response":
         """One request, tried again when GitHub is down or asks to wait.
 
         Raises:
             GitHubError: It was refused, or GitHub stayed away.
         """
+        import httpx
+
         for attempt in range(ATTEMPTS):
             last = attempt == ATTEMPTS - 1
             try:
@@ -148,7 +153,7 @@ def run_address() -> str | None:
     return f"{server}/{repository}/actions/runs/{run}" if run else None
 
 
-def _wait(answer: httpx.Response, attempt: int) -> float | None:
+def _wait(answer: "httpx.Response", attempt: int) -> float | None:
     """Seconds until a request is worth trying again; None when it is not."""
     limited = answer.headers.get("x-ratelimit-remaining") == "0" or "retry-after" in answer.headers
     if answer.status_code == 429 or (answer.status_code == 403 and limited):
@@ -159,7 +164,7 @@ def _wait(answer: httpx.Response, attempt: int) -> float | None:
     return 2**attempt / 4 if answer.status_code >= 500 else None
 
 
-def _message(method: str, path: str, answer: httpx.Response) -> str:
+def _message(method: str, path: str, answer: "httpx.Response") -> str:
     """GitHub's own words on one line."""
     try:
         content = answer.json()

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from ..config import Environment
+from ..environments import Environment
 
 FILE = "ledger.json"
 MAX_RECORD = 65_536  # bytes
@@ -27,7 +27,7 @@ Word = Literal["live", "failed"]
 Kind = Literal["promote", "hotfix", "anchor", "rollback", "migrate"]
 
 
-class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Check(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """One check that passed, with its message."""
 
     name: Name
@@ -129,12 +129,12 @@ class Ledger:
     def earlier(self) -> Iterator[Entry]:
         """What a rollback may go back to, nearest first: what the effective entry replaced, what
         that one replaced, and so on. Never what was rolled back from."""
-        at = self.effective
+        at, known = self.effective, {entry.commit: entry for entry in self.entries}
         while at is not None:
             if at.released.change == "rollback":
-                at = self.find(at.released.restores)
+                at = known.get(at.released.restores or "")
             if at is not None:
-                at = self.find(at.released.replaces)
+                at = known.get(at.released.replaces or "")
             if at is not None and not at.failed:
                 yield at
 

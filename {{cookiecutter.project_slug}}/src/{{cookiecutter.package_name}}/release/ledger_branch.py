@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from ..config import Environment
+from ..environments import Environment
 from ..errors import RefusedError
 from .git import Git, GitError, Object
 from .ledger import FILE, Ledger, Outcome, Released, branch
@@ -26,9 +26,11 @@ def read(
     main: str,
     now: dt.datetime,
     proven: Callable[[str, str], bool],
+    known: Ledger | None = None,
 ) -> Ledger:
     """The ledger as it is now, against main as it is at `main`. `proven` tells of an entry and its
-    commit of main, which is not there any more, whether it was.
+    commit of main, which is not there any more, whether it was. `known` was read before: it is
+    still that, unless commits did not count, for some of them only did not yet.
 
     Raises:
         TruncatedError: It is shorter than this clone has seen it.
@@ -37,6 +39,8 @@ def read(
     _refuse_shorter(git, environment, tip)
     if tip is None:
         return Ledger(environment, main)
+    if known and (known.tip, known.main) == (tip, main) and not (known.skipped or known.adrift):
+        return known
     return Reader(git, environment, main, now, tip, proven).read()
 
 
@@ -88,10 +92,12 @@ def seen(environment: str) -> str:
 def _refuse_shorter(git: Git, environment: str, tip: str | None) -> None:
     name = branch(environment)
     known = git.run("for-each-ref", "--format=%(objectname)", seen(environment))
+    if known == tip:
+        return
     if known and (tip is None or not git.is_ancestor(known, tip)):
         raise TruncatedError(
             f"{name} is {'missing' if tip is None else 'not what it was'}: this clone has seen"
             f" {known[:7]} there; run `model ledger restore {environment}`"
         )
-    if tip and tip != known:
+    if tip:
         git.run("update-ref", seen(environment), tip)

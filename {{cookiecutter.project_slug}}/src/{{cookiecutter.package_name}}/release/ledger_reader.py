@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from ..config import Environment
+from ..environments import Environment, record_path
 from ..errors import RefusedError
+from . import main_line
 from .git import Git, Object
 from .ledger import FILE, MAX_RECORD, SKEW, Entry, Ledger, Outcome, Released, branch
-from .record import record_path
 
 MAX_BYTES = 262_144  # of one ledger.json
 MAX_COMMITS = 100_000  # of a branch
@@ -50,7 +50,7 @@ class Reader:
         noted = [(c, n.main) for (c, _), n in zip(commits, decoded, strict=True)
                  if isinstance(n, Released)]  # fmt: skip
         records, said = self._records(noted)
-        place = {commit: -at for at, commit in enumerate(self.git.line(self.main))}
+        place = main_line.places(self.git, self.main)
         last = (-len(place), 0)
         for at, ((commit, parent), note) in enumerate(zip(commits, decoded, strict=True)):
             if isinstance(note, str):

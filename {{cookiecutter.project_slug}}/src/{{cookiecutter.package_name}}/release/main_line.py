@@ -4,14 +4,25 @@ Read with plumbing only. What main once named is a proposal; what was released s
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
+from ..environments import record_path
 from .git import Git
-from .record import record_path
 
 # What decides whether a model is released, and what runs in the jobs that decide. A change of it
 # must itself have been approved.
-PROTECTED = ("policy.yaml", ".github", "CODEOWNERS", "src", "pyproject.toml", "Makefile")
+PROTECTED = (
+    "policy.yaml",
+    ".github",
+    "CODEOWNERS",
+    "src",
+    "pyproject.toml",
+    "Makefile",
+    "Dockerfile",
+    ".gitattributes",
+)
 YOURS = re.compile(r"src/[^/]+/(data|model)\.py")
 ENGINE = ":(glob)src/*/release/ledger.py"
 
@@ -22,6 +33,12 @@ class Named:
 
     commit: str
     blob: str | None
+
+
+@lru_cache(maxsize=2)
+def places(git: Git, main: str) -> Mapping[str, int]:
+    """Where each commit of the line stands: 0 is `main`, what is before it is less."""
+    return {commit: -at for at, commit in enumerate(git.line(main))}
 
 
 def named(git: Git, main: str, environment: str) -> Named | None:

@@ -83,7 +83,7 @@ def source(git: Git, change: Change, record: Record) -> Finding:
 def hold(change: Change, record: Record) -> Iterator[Finding]:
     """Whether the model was released here and replaced: only a person brings it back."""
     entry = change.ledger.held().get(record.model)
-    if entry is None:
+    if entry is None or not change.confirmed(entry):
         return
     end = change.ledger.ended_by(entry)
     failed = "failed its golden requests" if entry.failed else f"until {end.time:%Y-%m-%d %H:%M}"

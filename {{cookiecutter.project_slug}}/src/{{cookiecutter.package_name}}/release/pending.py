@@ -2,12 +2,12 @@
 
 from contextlib import suppress
 
-from ..config import Environment
+from ..environments import Environment, record_path
 from ..errors import InputError, RefusedError
+from ..files import short
 from . import main_line
 from .git import BRANCH, Git
 from .ledger import MAX_RECORD, Ledger, branch
-from .record import Record, short
 from .workspace import Workspace
 
 
@@ -25,9 +25,12 @@ def pending(workspace: Workspace, ledger: Ledger) -> str | None:
     Raises:
         NotReleasedError: main names nothing any more, or what failed.
     """
-    said = main_line.named(workspace.git, ledger.main, ledger.environment)
-    current, name = ledger.effective, ledger.environment
-    if said is None or (current is not None and current.record == said.blob):
+    git, current, name = workspace.git, ledger.effective, ledger.environment
+    (now,) = git.objects([f"{ledger.main}:{record_path(name)}"], 0)
+    if current is not None and current.record == now.oid:
+        return None
+    said = main_line.named(git, ledger.main, name)
+    if said is None:
         return None
     if said.blob is None:
         if current is None or workspace.policy_at(ledger.main).environments[name].retired:
@@ -66,6 +69,8 @@ def refuse_pending(workspace: Workspace, ledger: Ledger, model: str) -> None:
         RunsAlreadyError: It is this model that waits for its release.
         NotReleasedError: main names something else than what runs, or the ledger is not whole.
     """
+    from .record import Record
+
     git, said = workspace.git, main_line.named(workspace.git, ledger.main, ledger.environment)
     fault = broken(git, ledger, f"{said.commit}^1" if said else ledger.main)
     if fault:
@@ -87,6 +92,8 @@ def refuse_pending(workspace: Workspace, ledger: Ledger, model: str) -> None:
 
 def asked(workspace: Workspace, environment: Environment) -> tuple[str | None, str | None]:
     """The model and the commit that main names, as far as this clone can tell: for a message."""
+    from .record import Record
+
     model = commit = None
     with suppress(Exception):
         git = workspace.git

@@ -1,5 +1,6 @@
 """Pull requests: what promotion needs of them, and how it is where there is no GitHub."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,9 +57,10 @@ class LocalPullRequests:
 
     def list(self, environment: str, base: str) -> tuple[PullRequest, ...]:
         found = []
-        for path in sorted(self.folder.glob(f"*-{environment}-*.json")):
-            fields = self._read(path)
-            if not self._merged(fields, base) and self.git.resolve(fields["branch"]):
+        for branch in self._unmerged(environment, base):
+            path = self._path(branch)
+            fields = self._read(path) if path.exists() else None
+            if fields and not self._merged(fields, base):
                 page = path.with_suffix(".md")
                 found.append(PullRequest(**fields, body=page.read_text(), address=str(page)))
         return tuple(found)
@@ -81,6 +83,14 @@ class LocalPullRequests:
                 f" && git merge --no-ff origin/{branch} && git push"
             )
         return f"git checkout {BRANCH} && git merge --no-ff {branch}"
+
+    def _unmerged(self, environment: str, base: str) -> Sequence[str]:
+        """Branches that main does not hold, asked at once: years of merged ones may be there."""
+        places = ("refs/heads/", "refs/remotes/origin/")
+        kinds = [f"{at}{kind}/{environment}" for at in places for kind in ("promote", "rollback")]
+        listed = self.git.run("for-each-ref", "--format=%(refname)", f"--no-merged={base}", *kinds)
+        names = listed.split()
+        return sorted({n.removeprefix(places[0]).removeprefix(places[1]) for n in names})
 
     def _path(self, branch: str) -> Path:
         return self.folder / f"{branch.replace('/', '-')}.json"

@@ -6,6 +6,8 @@ import yaml
 from pydantic import Field
 
 from ..config import Environment, parse
+from ..environments import folder as folder, record_path as record_path
+from ..files import short as short
 from ..pipeline.evaluation import Digest, Strict
 
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")]
@@ -90,18 +92,3 @@ class Record(Strict):
             InputError: Not of this schema; a tag where a digest belongs, for example.
         """
         return parse(content, cls, name)
-
-
-def folder(environment: str) -> str:
-    """The folder that a promotion to this environment may touch."""
-    return f"deploy/{environment}"
-
-
-def record_path(environment: str) -> str:
-    """The record's path in the repository."""
-    return f"{folder(environment)}/model.yaml"
-
-
-def short(digest: str | None) -> str:
-    """A digest as people say it: its first twelve hex digits."""
-    return digest.removeprefix("sha256:")[:12] if digest else "none"

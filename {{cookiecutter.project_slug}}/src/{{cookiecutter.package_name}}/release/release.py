@@ -5,7 +5,7 @@ and checks what it was given against main as if it were forged. A terminal does 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,7 @@ from ..config import Environment
 from ..errors import ModelError, RefusedError
 from . import ledger_branch
 from .change import Change, Ledgers, parent_on_main
-from .confirm import confirmed, remember, settled
+from .confirm import confirmed, refuted, remember, settled
 from .draft import Draft
 from .github_api import run_address
 from .ledger import SKEW, Check, Entry, Kind, Ledger, Released
@@ -115,7 +115,8 @@ def prepare(workspace: Workspace, environment: Environment) -> Draft | None:
     if outcome.kind == "in step":
         return None
     every = workspace.ledger(environment, main)
-    left = tuple(e.commit for e in every.entries if ledger.find(e.commit) is None)
+    counted = {entry.commit for entry in ledger.entries}
+    left = tuple(e.commit for e in every.entries if e.commit not in counted)
     return Draft(environment, waiting, every.tip, outcome.checks, outcome.answers, left)
 
 
@@ -131,7 +132,13 @@ def append(workspace: Workspace, draft: Draft) -> Entry:
     _refuse_wrong_clock(workspace)
     ledger = workspace.ledger(environment, main)
     for entry in ledger.entries:
-        ledger = ledger.without(entry) if entry.commit in draft.left_out else ledger
+        if entry.commit in draft.left_out:
+            if not refuted(workspace, ledger, entry):
+                text = (
+                    f"{environment}: the draft leaves out {entry.commit[:7]}, which verifies here"
+                )
+                raise NotReleasedError(text)
+            ledger = ledger.without(entry)
 
     def ledgers(name: Environment) -> Ledger:
         return ledger if name == environment else workspace.ledger(name, main)
@@ -140,7 +147,9 @@ def append(workspace: Workspace, draft: Draft) -> Entry:
     if waiting is None or (waiting, ledger.tip) != (draft.main, draft.tip):
         raise RacedError(f"{environment}: main or its ledger moved meanwhile; release it again")
     told = Told(draft.findings, draft.answers)
-    outcome = verify(workspace, on_main(workspace, environment, waiting, ledgers), told)
+    change = on_main(workspace, environment, waiting, ledgers)
+    change = replace(change, confirmed=lambda _: True)  # told by the job that loads models
+    outcome = verify(workspace, change, told)
     _refuse_failed(environment, waiting, outcome)
     if outcome.record is None or outcome.kind == "in step":
         raise RacedError(f"{environment}: there is nothing to release any more")

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from ..config import ENVIRONMENTS, Environment
+from ..environments import ENVIRONMENTS, Environment
 from ..errors import ModelError
+from ..files import short
 from . import main_line
 from .driver import DriverName, driver
 from .ledger import Ledger
 from .pending import broken, pending
 from .pin import pinned
-from .record import short
 from .workspace import Workspace
 
 SHOWN = 5  # holds

@@ -9,13 +9,15 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ModelError, RefusedError
 from ..files import read_json, write_atomically
 from .driver import START_SECONDS, STOP_SECONDS, Service, exclusive, free_port, last_words
 from .git import Git
-from .own_code import prepare
-from .record import Record
+
+if TYPE_CHECKING:
+    from .record import Record
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Process(Service):
     pid: int
     file: Path
 
-    def serves(self, record: Record) -> bool:
+    def serves(self, record: "Record") -> bool:
         """Also other code is something new. The name of its file says which it runs."""
         return super().serves(record) and self.file.stem.endswith(f"-{record.source.commit}")
 
@@ -49,7 +51,9 @@ class Processes:
                 found.append(_process(path))
         return tuple(found)
 
-    def start(self, record: Record, directory: Path, public_port: int) -> Process:
+    def start(self, record: "Record", directory: Path, public_port: int) -> Process:
+        from .own_code import prepare
+
         self.folder.mkdir(parents=True, exist_ok=True)
         program = prepare(self.git, record, self.folder.parent)
         path = self.folder / f"process-{time.time_ns()}-{record.source.commit}.json"

@@ -14,6 +14,8 @@ from . import approval, attestation, figures, order, rendered
 from .change import Change
 from .github import Review
 from .ledger import MAX_RECORD, Entry
+from .ledger_branch import TruncatedError
+from .ledger_reader import UnreadableError
 from .record import Record, folder, record_path, short
 from .store import MissingError
 from .workspace import Workspace
@@ -161,8 +163,8 @@ def _fault(error: ModelError) -> Finding:
 
 def _away(error: ModelError) -> str | None:
     """What is said of something that may come back: GitHub, a registry, an artefact, a remote."""
-    final = isinstance(error, RefusedError | InputError) and not isinstance(error, MissingError)
-    return None if final else str(error)
+    away = isinstance(error, MissingError | TruncatedError | UnreadableError)
+    return None if isinstance(error, RefusedError | InputError) and not away else str(error)
 
 
 def _retired(workspace: Workspace, change: Change) -> bool:

@@ -1,4 +1,7 @@
-"""Where a project's parts are: its repository, store, pull requests and running environments."""
+"""Where a project's parts are: its repository, store, pull requests and running environments.
+
+Every verb comes by here, so what takes long to import is imported where it is used.
+"""
 
 import datetime as dt
 import os
@@ -7,22 +10,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..config import Environment, EnvironmentRules, Params, Policy, parse, read
+from ..environments import Environment
 from ..errors import InputError, ModelError
-from ..pipeline.artifact import check_digest, replace_directory
-from ..pipeline.evaluate import Scored, evaluate
-from ..pipeline.evaluation import Evaluation
-from ..pipeline.train import Candidate, input_key, read_holdout
 from . import ledger_branch
 from .git import BRANCH, Git
-from .github import GitHub
-from .github_api import Repository
-from .github_pull_request import GitHubPullRequests
 from .ledger import Ledger
 from .pull_request import LocalPullRequests, PullRequests
-from .registry import Registry
-from .store import Store
+
+if TYPE_CHECKING:
+    from ..config import EnvironmentRules, Params, Policy
+    from ..pipeline.evaluate import Scored
+    from ..pipeline.evaluation import Evaluation
+    from .github import GitHub
+    from .store import Store
 
 
 def _now() -> dt.datetime:
@@ -37,6 +39,7 @@ class Workspace:
     state: Path  # what this machine keeps and git does not: store, pull requests, processes
     registry: str | None = None  # the store of record, where the machine's is a copy only
     now: Callable[[], dt.datetime] = field(default=_now)  # the clock that verifies
+    _ledgers: dict[str, Ledger] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def find(cls, start: Path) -> "Workspace":
@@ -53,11 +56,15 @@ class Workspace:
         raise InputError(f"{start}: no params.yaml here or above; run this inside the project")
 
     @cached_property
-    def params(self) -> Params:
+    def params(self) -> "Params":
+        from ..config import Params, read
+
         return read(self.root / "params.yaml", Params)
 
     @cached_property
-    def policy(self) -> Policy:
+    def policy(self) -> "Policy":
+        from ..config import Policy, read
+
         return read(self.root / "policy.yaml", Policy)
 
     @property
@@ -72,30 +79,44 @@ class Workspace:
         return git
 
     @cached_property
-    def store(self) -> Store:
+    def store(self) -> "Store":
+        from .registry import Registry
+        from .store import Store
+
         return Store(self.state / "store", Registry(self.registry) if self.registry else None)
 
     @cached_property
-    def github(self) -> GitHub | None:
+    def github(self) -> "GitHub | None":
         """GitHub, where `origin` is there and a token is given."""
+        from .github_api import Repository
+
         repository = Repository.of(self.git)
-        return GitHub(repository) if repository else None
+        if repository is None:
+            return None
+        from .github import GitHub
+
+        return GitHub(repository)
 
     @cached_property
     def pull_requests(self) -> PullRequests:
         if self.github:
+            from .github_pull_request import GitHubPullRequests
+
             return GitHubPullRequests(self.github, self.git)
         return LocalPullRequests(self.git, self.state / "pull-requests")
 
     def ledger(self, environment: Environment, main: str) -> Ledger:
         """What was released to an environment, as recorded; see confirm.py for what verifies."""
-        return ledger_branch.read(
+        found = ledger_branch.read(
             self.git,
             environment,
             main,
             self.now(),
             lambda entry, commit: self.remembers(environment, entry) or self._merged(commit),
+            self._ledgers.get(environment),
         )
+        self._ledgers[environment] = found
+        return found
 
     def memory(self, environment: str, commit: str) -> Path:
         """Where this machine notes that it verified an entry."""
@@ -109,11 +130,13 @@ class Workspace:
         """Whether a pull request brought a commit to main, although it is not there any more."""
         return self.github is not None and self.github.approvals(commit) is not None
 
-    def policy_at(self, commit: str) -> Policy:
+    def policy_at(self, commit: str) -> "Policy":
         """policy.yaml as it stands at a commit: a change cannot bring its own policy along."""
+        from ..config import Policy, parse
+
         return parse(self._at(commit, "policy.yaml"), Policy, f"policy.yaml at {commit[:7]}")
 
-    def rules(self, environment: Environment) -> EnvironmentRules | None:
+    def rules(self, environment: Environment) -> "EnvironmentRules | None":
         """What main, as far as this clone knows it, asks of an environment."""
         try:
             main = self.git.resolve(BRANCH)
@@ -121,16 +144,22 @@ class Workspace:
         except ModelError:
             return None
 
-    def params_at(self, commit: str) -> Params:
+    def params_at(self, commit: str) -> "Params":
         """params.yaml as it stands at a commit."""
+        from ..config import Params, parse
+
         return parse(self._at(commit, "params.yaml"), Params, f"params.yaml at {commit[:7]}")
 
-    def evaluate_candidate(self, against: Environment) -> tuple[Evaluation, Scored]:
+    def evaluate_candidate(self, against: Environment) -> "tuple[Evaluation, Scored]":
         """The candidate of this work tree against what an environment runs, if anything.
 
         Raises:
             InputError: There is no candidate, or it was changed after it was trained.
         """
+        from ..pipeline.artifact import check_digest
+        from ..pipeline.evaluate import evaluate
+        from ..pipeline.train import Candidate, input_key, read_holdout
+
         candidate = Candidate.read(self.candidate)
         if candidate.key != input_key(self.params, self.root):
             raise InputError("the candidate was trained from other inputs: run `model train`")
@@ -154,6 +183,9 @@ class Workspace:
 
     def restore_candidate(self, key: str) -> str | None:
         """Bring back from the store the candidate that these inputs gave; its digest, if any."""
+        from ..pipeline.artifact import replace_directory
+        from ..pipeline.train import Candidate
+
         known = self.store.find(key)
         if known is None:
             return None

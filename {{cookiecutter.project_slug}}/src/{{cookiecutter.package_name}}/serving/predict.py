@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ..data import SUFFIXES
 from ..errors import InputError, RefusedError
 from ..features import Signature
+from ..files import TABLES
 from ..pipeline.artifact import check_digest, digest_of, read_card
 from ..runtime import load
 from .batch import answers, score, stored
@@ -142,7 +142,7 @@ def _rejects(target: Path) -> Path:
 def _schema(rows: Rows, signature: Signature, target: Path, prefix: str) -> pa.Schema:
     """The output's columns, after a look at whether there can be an output."""
     source, schema = rows.path, rows.schema
-    if target.suffix not in SUFFIXES:
+    if target.suffix not in TABLES:
         raise InputError(f"{target}: is neither .csv nor .parquet")
     if target.is_dir():
         raise InputError(f"{target}: is a folder")

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from ..data import SUFFIXES
 from ..errors import InputError
+from ..files import TABLES
 from .sized import Size, sized, widths, without_views
 
 CELLS, MOST_ROWS = 1 << 20, 1 << 15  # of a chunk: some 8 MB, and enough rows to be fast
@@ -47,7 +47,7 @@ class Rows:
     """
 
     def __init__(self, path: Path) -> None:
-        if path.suffix not in SUFFIXES:
+        if path.suffix not in TABLES:
             raise InputError(f"{path}: is neither .csv nor .parquet")
         self.path, self.csv = path, path.suffix == ".csv"
         self.share = 0.0  # of the file that was read, for whoever shows it
