@@ -22,8 +22,9 @@ def test_each_variable_and_secret_of_the_workflows_has_its_line(project: BakedPr
 
     assert set(listed) == set(re.findall(r"vars\.(\w+)", text))
     assert len(listed) == len(set(listed)) > 5
-    assert set(re.findall(r"secrets\.(\w+)", text)) == {"PROMOTION_APP_KEY"}
-    assert "`PROMOTION_APP_KEY`" in page
+    secrets = {"PROMOTION_APP_KEY", "LEDGER_KEY"}
+    assert set(re.findall(r"secrets\.(\w+)", text)) == secrets
+    assert all(f"`{name}`" in page for name in secrets)
 
 
 def test_each_workflow_is_listed_with_what_its_jobs_may_write(project: BakedProject) -> None:
