@@ -1,6 +1,7 @@
 """Years of promotions in a second: a history that reads as if the product had written it."""
 
 import random
+import re
 import subprocess
 from collections.abc import Mapping
 
@@ -87,6 +88,8 @@ class _Line:
         model = model or self.like.model
         text = self.text.replace(self.like.model.encode(), model.encode(), 1)
         text = text.replace(b"\nversion: ", b"\nversion: %d-" % number, 1)
+        for key, commit in (("entry", self.entry), ("tip", self.tip)):
+            text = re.sub(rf"\n  {key}: .*".encode(), f"\n  {key}: {commit}".encode(), text)
         proposed = importer.commit("proposed", {self.path: text}, main)
         main = importer.commit("main", {self.path: text}, main, proposed)
         note = replace(

@@ -8,7 +8,7 @@ import msgspec
 from ..environments import Environment
 from ..errors import RefusedError
 from .git import Git, GitError, Object
-from .ledger import FILE, Ledger, Outcome, Released, branch
+from .ledger import FILE, SKEW, Ledger, Outcome, Released, branch
 from .ledger_reader import Reader, decode
 
 
@@ -30,7 +30,7 @@ def read(
 ) -> Ledger:
     """The ledger as it is now, against main as it is at `main`. `proven` tells of an entry and its
     commit of main, which is not there any more, whether it was. `known` was read before: it is
-    still that, unless commits did not count, for some of them only did not yet.
+    still that, unless the clock decides: where commits did not count (yet), or are to come now.
 
     Raises:
         TruncatedError: It is shorter than this clone has seen it.
@@ -39,9 +39,15 @@ def read(
     _refuse_shorter(git, environment, tip)
     if tip is None:
         return Ledger(environment, main)
-    if known and (known.tip, known.main) == (tip, main) and not (known.skipped or known.adrift):
+    if known and (known.tip, known.main) == (tip, main) and _holds(known, now):
         return known
     return Reader(git, environment, main, now, tip, proven).read()
+
+
+def _holds(known: Ledger, now: dt.datetime) -> bool:
+    """Whether no clock changes what was read."""
+    whole = not known.skipped and known.adrift is None
+    return whole and all(time <= now + SKEW for time in known.moments())
 
 
 def append(git: Git, ledger: Ledger, note: Released | Outcome, folder: str, message: str) -> str:
