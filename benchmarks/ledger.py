@@ -139,9 +139,10 @@ def main() -> int:
     if not package:
         sys.exit(f"{options.project}: is no generated project")
     sys.path[:0] = [str(project), str(project / "src")]
-    from tests import conftest
     from tests.package import observe, sandbox
     from tests.release import long_history
+
+    from tests import conftest
 
     with tempfile.TemporaryDirectory(prefix="ledger-") as temporary:
         place = options.keep or Path(temporary)
