@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import InputError, ModelError
 from . import ledger_key
-from .git_environment import environment
+from .git_environment import environment, printed
 from .git_objects import Object as Object, read_objects
 
 BRANCH = "main"
@@ -41,14 +41,14 @@ class Git:
     def output(self, *arguments: str, stdin: bytes = b"", index: Path | None = None) -> bytes:
         """Run git and return its standard output as it is."""
         try:
-            result = subprocess.run(
-                ["git", "-C", str(self.root), *arguments],
-                input=stdin,
-                capture_output=True,
-                check=False,
-                env=environment(index),
-                timeout=SECONDS,
-            )
+            with printed() as output:
+                result = subprocess.run(
+                    ["git", "-C", str(self.root), *arguments],
+                    input=stdin, stdout=output, stderr=subprocess.PIPE, check=False,
+                    env=environment(index), timeout=SECONDS,
+                )  # fmt: skip
+                output.seek(0)
+                answer = output.read()
         except FileNotFoundError:
             raise InputError("git is not installed, or not on PATH") from None
         except subprocess.TimeoutExpired:  # a server that takes the connection and says nothing
@@ -57,7 +57,7 @@ class Git:
             lines = result.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
             telling = next((x.strip() for x in lines if x.startswith((" !", "fatal:"))), lines[-1])
             raise GitError(f"git {arguments[0]}: {telling}")
-        return result.stdout
+        return answer
 
     def ok(self, *arguments: str) -> bool:
         """Whether a git command succeeds."""

@@ -1,8 +1,12 @@
-"""The variables that git runs with: those of this process, what we rely on, and a job's token."""
+"""The variables that git runs with: those of this process, what we rely on, and a job's token;
+and a file for what it prints."""
 
 import base64
 import os
+import sys
+import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 # Replacement objects would show this machine another history than the one that was pushed.
 SETTINGS = {
@@ -26,6 +30,14 @@ def environment(index: Path | None = None) -> dict[str, str]:
     own = {"GIT_INDEX_FILE": str(index)} if index else {}
     given = {name: value for name, value in os.environ.items() if name not in INHERITED}
     return given | SETTINGS | _credentials() | own
+
+
+def printed() -> BinaryIO:
+    """A file for what git prints: a pipe would fill and empty a thousand times. It is in memory,
+    where that can be: a full disk must not stop reading."""
+    if sys.platform == "linux":
+        return os.fdopen(os.memfd_create("git"), "w+b")
+    return tempfile.TemporaryFile("w+b")
 
 
 def _credentials() -> dict[str, str]:

@@ -98,11 +98,10 @@ class Reader:
     ) -> tuple[dict[str, tuple[Object, Object, Object]], str | None]:
         """The record: in each entry, at its commit of main, and before; and what main names now."""
         path = record_path(self.environment)
-        names = [(f"{c}:model.yaml", f"{m}:{path}", f"{m}^1:{path}") for c, m in noted]
-        flat = [name for three in names for name in three]
-        *found, now = self.git.objects([*flat, f"{self.main}:{path}"], MAX_RECORD)
-        three = {c: (found[3 * at], found[3 * at + 1], found[3 * at + 2])
-                 for at, (c, _) in enumerate(noted)}  # fmt: skip
+        mains = [name for _, m in noted for name in (f"{m}:{path}", f"{m}^1:{path}")]
+        *found, now = self.git.objects([*mains, f"{self.main}:{path}"], 0)
+        ours = self.git.objects([f"{c}:model.yaml" for c, _ in noted], MAX_RECORD)
+        three = {c: (ours[at], found[2 * at], found[2 * at + 1]) for at, (c, _) in enumerate(noted)}
         return three, now.oid
 
     def _entry(
