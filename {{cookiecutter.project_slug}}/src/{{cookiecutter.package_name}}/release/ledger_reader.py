@@ -7,7 +7,7 @@ authors and dates are never looked at.
 import datetime as dt
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -139,17 +139,17 @@ class Reader:
         moment = dt.datetime.min.replace(tzinfo=dt.UTC)
         for _, entry in sorted(self.found.values(), key=lambda pair: pair[0]):
             moment = max(moment, entry.time)
-            noted = self._outcome(self.outcomes.get(entry.commit, []))
-            if noted is not None:
-                outcome = msgspec.structs.replace(noted[1], time=max(moment, noted[1].time))
-                entry = replace(entry, time=moment, outcome=outcome, outcome_commit=noted[0])
-            ordered.append(replace(entry, time=moment))
+            commit, outcome = self._outcome(self.outcomes.get(entry.commit, []))
+            if outcome is not None and outcome.time < moment:
+                outcome = msgspec.structs.replace(outcome, time=moment)
+            facts = (entry.commit, entry.parent, entry.released, entry.record)
+            ordered.append(Entry(*facts, moment, outcome, commit))
         return tuple(ordered)
 
-    def _outcome(self, noted: list[tuple[str, Outcome]]) -> tuple[str, Outcome] | None:
+    def _outcome(self, noted: list[tuple[str, Outcome]]) -> tuple[str, Outcome] | tuple[None, None]:
         """The first; of two that stand beside each other, what is live: nobody knows which was."""
         if not noted:
-            return None
+            return None, None
         first, *others = noted
         self.faults += [f"{commit[:7]} is a second outcome" for commit, _ in others]
         for other in others:

@@ -47,8 +47,9 @@ def _status(workspace: Workspace, base: str, environment: Environment, by: Drive
         pin = pinned(workspace, environment)
         ledger = workspace.ledger(environment, base)
         waiting = pending(workspace, ledger)
-        said = main_line.named(workspace.git, base, environment)
-        fault = broken(workspace.git, ledger, f"{said.commit}^1") if said else ""
+        if ledger.tip is None or ledger.adrift:
+            said = main_line.named(workspace.git, base, environment)
+            fault = broken(workspace.git, ledger, f"{said.commit}^1" if said else base)
     except ModelError as error:
         fault = str(error)
     running = url = None
