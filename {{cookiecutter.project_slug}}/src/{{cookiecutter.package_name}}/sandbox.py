@@ -50,7 +50,7 @@ class Sandbox:
         self.look_again()
 
     def look_again(self) -> None:
-        """Read the project's files anew; its clock is ours."""
+        """Read the project's files again; its clock is ours."""
         self.here = Workspace(self.here.root, self.here.state, now=lambda: self.clock)
 
     def git(self, *arguments: str) -> None:

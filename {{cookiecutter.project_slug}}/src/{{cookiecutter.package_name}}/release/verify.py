@@ -147,7 +147,7 @@ def _rollback(
             checks.append(known.get(name, missing))
     try:
         policy = workspace.policy_at(change.parent)
-    except InputError:  # an incident is no time to mend it
+    except InputError:  # an incident is no time to fix it
         current = change.ledger.effective or target
         policy = workspace.policy_at(f"{current.released.main}^1")
     approved = approval.check(workspace, change, record, policy, rollback=True)
