@@ -400,7 +400,7 @@ def test_rules_that_nobody_approved_release_nothing(life: Life) -> None:
     assert (life.running("production"), life.ledger("production")) == (before, ledger)
     (issue,) = life.issues("deployment-production")
     assert "approval: " not in issue["body"]  # of the promotion itself: Ann approved that
-    assert f"approved rules: {pushed[:7]} changed policy, workflows or engine" in issue["body"]
+    assert f"approved rules: {pushed[:7]} changed policy.yaml, and 1 must approve" in issue["body"]
     pull, _ = life.propose({"policy.yaml": text}, "ask-again")
     life.accept(pull["number"])
     life.dispatch("promote.yml", environment="production", intent="rollback", reason="undo it")

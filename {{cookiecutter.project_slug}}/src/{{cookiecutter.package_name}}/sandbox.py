@@ -1,7 +1,6 @@
 """A throw-away copy of the project, and the hand of a person on it: for rehearsals and tests."""
 
 import datetime as dt
-import os
 import shutil
 import subprocess
 import tempfile
@@ -18,6 +17,7 @@ from .document import parse_yaml
 from .errors import ModelError
 from .files import write_atomically
 from .pipeline.train import train
+from .release.git_environment import environment
 from .release.ledger import Entry
 from .release.package import package
 from .release.promote import promote
@@ -56,9 +56,9 @@ class Sandbox:
     def git(self, *arguments: str) -> None:
         """A person's git command, at the time of the clock."""
         moment = self.clock.strftime("%Y-%m-%dT%H:%M:%S+0000")
-        environment = os.environ | {"GIT_COMMITTER_DATE": moment, "GIT_AUTHOR_DATE": moment}
+        variables = environment() | {"GIT_COMMITTER_DATE": moment, "GIT_AUTHOR_DATE": moment}
         command = ["git", "-C", str(self.here.root), *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ModelError(f"git {' '.join(arguments)}: {(done.stderr or done.stdout).strip()}")
 
@@ -112,8 +112,9 @@ def sandbox(root: Path) -> Iterator[Sandbox]:
             rules.pop("port", None)
             rules.pop("freeze", None)
         made = Sandbox(Workspace(copy, Path(directory) / "state"))
-        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(origin)], check=True)
-        subprocess.run(["git", "init", "-q", "-b", "main", str(copy)], check=True)
+        for place, options in ((origin, ["--bare"]), (copy, [])):
+            command = ["git", "init", "-q", "-b", "main", *options, str(place)]
+            subprocess.run(command, env=environment(), check=True)
         made.git("config", "user.name", "Rehearsal")
         made.git("config", "user.email", "rehearsal@localhost")
         made.git("remote", "add", "origin", str(origin))

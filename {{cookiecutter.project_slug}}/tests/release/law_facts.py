@@ -30,7 +30,8 @@ class Fact:
 
 @dataclass
 class Facts:
-    """What was rightly released, by environment, oldest first. `known`: every commit of a ledger.
+    """What was rightly released, by environment, oldest first. `known`: every commit of a ledger,
+    `forgeries`: those of them that somebody else appended.
 
     Where somebody forged an entry that names an acceptable change of main, more than one reading of
     what is effective is right; then each of them is.
@@ -39,6 +40,7 @@ class Facts:
     world: World
     facts: dict[str, list[Fact]] = field(default_factory=lambda: {"staging": [], "production": []})
     known: dict[str, list[str]] = field(default_factory=lambda: {"staging": [], "production": []})
+    forgeries: set[str] = field(default_factory=set)
 
     def effective(self, environment: str) -> list[Fact | None]:
         """What may be what runs: one, unless something was forged or main was rewritten."""

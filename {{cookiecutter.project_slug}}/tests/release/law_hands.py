@@ -18,7 +18,8 @@ EDITS = (
     "deleted", "extra", "link", "module", "other environment", "control", "comment", "forged",
     "reason", "hotfix", "latin-1",
 )  # fmt: skip
-POLICIES = ("weak", "no soak", "no approvals", "garbage", "workflow")
+WORKFLOW = ".github/workflows/deploy.yml"
+POLICIES = ("weak", "no soak", "no approvals", "garbage", "workflow", "merge")
 
 
 class Hands:
@@ -62,9 +63,13 @@ class Hands:
             self.pull(new, head, approved_by)
         return new
 
-    def pull(self, commit: str, head: str, approved_by: tuple[str, ...]) -> None:
-        number = len(self.world.pulls) + 1
-        self.world.pulls[commit] = Pull(number, head, "model-bot", approved_by, self.world.true)
+    def pull(
+        self, commit: str, head: str, approved_by: tuple[str, ...], added: tuple[str, ...] = ()
+    ) -> None:
+        found = Pull(
+            len(self.world.pulls) + 1, head, "model-bot", approved_by, self.world.true, added
+        )
+        self.world.pulls[commit] = found
 
     def push(
         self, changes: dict[str, bytes | File | None], approved_by: tuple[str, ...] | None = None,
@@ -149,9 +154,22 @@ class Hands:
             "garbage": "metrics: [",
         }
         if what == "workflow":
-            self.push({".github/workflows/deploy.yml": b"on: push\n"}, approved_by)
+            self.push({WORKFLOW: b"on: push\n"}, approved_by)
+        elif what == "merge":
+            self._add_in_merge(approved_by or ())
         else:
             self.push({"policy.yaml": weak.get(what, POLICY).encode()}, approved_by)
+
+    def _add_in_merge(self, approved_by: tuple[str, ...]) -> None:
+        """Merge a branch that people may have approved, and a workflow with it."""
+        files, main = self.origin.files(self.main()), self.main()
+        text = self.origin.read(main, "policy.yaml") or b""
+        files["policy.yaml"] = (PLAIN, self.origin.put("blob", text + b"# and\n"))
+        head = self.origin.commit(files, [main], b"On a branch")
+        files[WORKFLOW] = (PLAIN, self.origin.put("blob", b"on: [push]\n"))
+        merge = self.origin.commit(files, [main, head], b"Merge it")
+        self.origin.move("main", merge)
+        self.pull(merge, head, approved_by, added=(WORKFLOW,))
 
     def undo(self, back: int, again: bool, approved_by: tuple[str, ...] | None) -> None:
         """Revert a commit of main, or cherry-pick it again."""

@@ -87,6 +87,25 @@ def back_twice(law: Law) -> None:
         law.deploy("staging", None, None)
 
 
+def back_on_and_back(law: Law) -> None:
+    """A rollback, a promotion on top of it, and a rollback to what the first one brought back."""
+    for model in (1, 2):
+        law.by_the_book("staging", model, "again", 1)
+        law.back("staging")
+        _merge(law)
+        law.deploy("staging", None, None)
+
+
+def unapproved(law: Law) -> None:
+    law.by_the_book("staging", 1, None, 25)
+    law.weaken("workflow", None)
+    law.weaken("merge", PEOPLE)
+    law.propose("production", 1, None, 0)
+    _merge(law)
+    law.deploy("production", None, None)
+    law.quiet()
+
+
 def more_files(law: Law) -> None:
     law.by_the_book("staging", 1, None, 1)
     law.back("staging")
@@ -137,5 +156,5 @@ def killed(law: Law) -> None:
 
 HISTORIES = (
     approval, something_else_approved, stale, other_policy, forged, failed, held, back_twice,
-    more_files, two_folders, weak_policy, bad, too_early, cut, killed,
+    back_on_and_back, unapproved, more_files, two_folders, weak_policy, bad, too_early, cut, killed,
 )  # fmt: skip

@@ -8,6 +8,7 @@ is right; it then accepts each of them.
 import datetime as dt
 import hashlib
 import json
+from contextlib import suppress
 from typing import Any
 
 import yaml
@@ -38,6 +39,7 @@ class Oracle(Facts):
             fault = self._judge(environment, commit, forged)
             assert forged or fault is None, f"{environment}: {commit[:7]} was appended: {fault}"
             known.append(commit)
+            self.forgeries |= {commit} if forged else set()
 
     def _judge(self, environment: str, commit: str, forged: bool) -> str | None:
         try:
@@ -116,7 +118,8 @@ class Oracle(Facts):
         files.pop("ledger.json")
         if files != held:
             return "a rollback to something else"
-        if self.clean(name) and target not in self.below(name):
+        right = {fact.record for fact in self.below(name)}  # a rollback has the record of another
+        if self.clean(name) and target.record not in right:
             return "a rollback to what was rolled back from, or failed"
         return None
 
@@ -204,21 +207,37 @@ class Oracle(Facts):
         if not self.world.on_github:
             return None
         origin = self.world.origin
-        faults = []
-        for fact in before:
-            start = fact.main if fact else origin.line(parent)[-1]
-            asked = yaml.safe_load(origin.read(start, "policy.yaml") or b"")
-            needed = asked["environments"][name].get("approvals", 0)
-            past = origin.ancestors(start)
-            commits = [c for c in origin.line(parent) if c not in past]
-            faults.append(any(
-                any(path.startswith(DECIDES) for path in self._touched(one))
-                and len(self._people(one)) < needed
-                for one in commits
-            ))  # fmt: skip
-        return "what decides was changed unapproved" if all(faults) else None
+        starts = [fact.main if fact else origin.line(parent)[-1] for fact in before]
+        faults = [self._unapproved(name, parent, start) for start in starts]
+        return f"unapproved: {list(faults[0])}" if all(faults) else None
 
-    def _touched(self, commit: str) -> list[str]:
+    def unapproved(self, name: str) -> dict[str, Any]:
+        """What decides and nobody approved, as it was before, for a person to take it back."""
+        main = self.world.origin.branch("main") or ""
+        fact = self.effective(name)[-1]
+        start = fact.main if fact else self.world.origin.line(main)[-1]
+        return {path: old for path, (old, _) in self._unapproved(name, main, start).items()}
+
+    def _unapproved(self, name: str, parent: str, start: str) -> dict[str, Any]:
+        """The paths that decide and are neither as they were at a commit nor approved since."""
         origin = self.world.origin
-        parent = next(iter(origin.parents(commit)), None)
-        return list(difference(origin.files(parent) if parent else {}, origin.files(commit)))
+        past = origin.ancestors(start)
+        good = last = self._deciding(start)
+        needed = 0
+        for commit in reversed([c for c in origin.line(parent) if c not in past]):
+            now, pull = self._deciding(commit), self.world.pulls.get(commit)
+            with suppress(yaml.YAMLError):  # then what was asked before
+                policy = yaml.safe_load(origin.get(good["policy.yaml"][1])[1])
+                needed = policy["environments"][name].get("approvals", 0)
+            ok = len(self._people(commit)) >= needed
+            for path, (_, new) in difference(last, now).items():
+                added = bool(needed and pull and path in pull.added)
+                if ok and not added and last.get(path) == good.get(path):
+                    good = {p: f for p, f in good.items() if p != path}
+                    good |= {path: new} if new else {}
+            last = now
+        return difference(good, last)
+
+    def _deciding(self, commit: str) -> dict[str, Any]:
+        files = self.world.origin.files(commit)
+        return {path: file for path, file in files.items() if path.startswith(DECIDES)}

@@ -111,7 +111,7 @@ class Play(RuleBasedStateMachine):
         line = self.world.origin.line(tip)[::-1]
         for commit in line:
             assert commit in known, "it restored what was never there"
-        if known and known[-1] in line:
+        if set(known) - self.oracle.forgeries <= set(line):
             self.oracle.known[name] = line
 
     def _tidy(self) -> None:
@@ -120,6 +120,8 @@ class Play(RuleBasedStateMachine):
         self.hands.find_again()
         self._keep_up()
         self._skip_freeze()
+        if self.world.on_github and (before := self.oracle.unapproved("production")):
+            self.hands.push(before, ("ann", "bob"))
         if self.world.origin.read(self.hands.main(), "policy.yaml") != POLICY.encode():
             self.hands.policy("as it was", ("ann", "bob"))
 
@@ -146,6 +148,9 @@ class Play(RuleBasedStateMachine):
             tip = origin.branch(branch)
             assert tip == kept, "it was not restored"
         line = origin.line(tip)
+        seen = self.world.agent.root / ".git" / "refs" / "model" / "seen" / name
+        if seen.exists() and seen.read_text().strip() not in line:
+            seen.unlink()  # an owner looked at both, as the runbook says
         lost = [f for f in self.oracle.facts[name] if f.commit not in line]
         assert all(f.forged for f in lost), "a release is lost"
         self.oracle.known[name] = line[::-1]

@@ -106,6 +106,7 @@ class Pull:
     author: str
     approved_by: tuple[str, ...]
     merged_at: dt.datetime
+    added: tuple[str, ...] = ()  # what was changed in the merge itself
 
 
 class GitHub:

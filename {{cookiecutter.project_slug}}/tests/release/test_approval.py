@@ -43,6 +43,12 @@ class Reviews:
         merged = dt.datetime.fromisoformat(here.run("show", "-s", "--format=%cI", commit))
         return github.Review(7, head, "bot", ("ann",), merged)
 
+    def approve(self, *commits: str, head: str | None = None) -> None:
+        """Ann approved a pull request that came to main as these."""
+        number = 100 + len(self.known)
+        review = github.Review(number, head or commits[-1], "ben", ("ann",), self.world.clock)
+        self.known.update(dict.fromkeys(commits, review))
+
     def clock(self) -> dt.datetime:
         return self.world.clock + self.off
 
@@ -58,7 +64,7 @@ def reviews(world: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch) -> Reviews:
         "policy.yaml", policy.replace("soak_hours: 24", "soak_hours: 24\n    approvals: 1")
     )
     told = Reviews(world)
-    told.known[world.here.git.base()] = github.Review(1, "0" * 40, "ben", ("ann",), world.clock)
+    told.approve(world.here.git.base())
 
     def local(here: workspace.Workspace) -> pull_request.LocalPullRequests:
         return pull_request.LocalPullRequests(here.git, here.state / "pull-requests")
@@ -130,7 +136,7 @@ def test_a_rollback_has_its_own_number_of_approvals(
     policy = (world.here.root / "policy.yaml").read_text()
     text = policy.replace("approvals: 1", "approvals: 1\n    rollback_approvals: 0")
     commit = push(world, "policy.yaml", text)
-    reviews.known[commit] = github.Review(2, "0" * 40, "ben", ("ann",), world.clock)
+    reviews.approve(commit)
     world.roll_back("production")
     reviews.known[named(world).commit] = github.Review(4, "0" * 40, "ben", (), world.clock)
     world.release("production")
@@ -154,7 +160,7 @@ def test_a_policy_that_nobody_approved_releases_nothing(
     with pytest.raises(errors.RefusedError, match=f"approved rules: {commit[:7]} changed policy"):
         world.release("production")
     assert live(world) == first
-    reviews.known[commit] = github.Review(3, "0" * 40, "ben", ("ann",), world.clock)
+    reviews.approve(commit)
     world.release("production")
     assert live(world) != first
 
@@ -173,9 +179,111 @@ def test_an_approved_change_on_top_does_not_approve_what_it_stands_on(
     before = (world.here.root / "policy.yaml").read_text()
     weak = push(world, "policy.yaml", weaker(before, "limits"))
     commit = push(world, "policy.yaml", weaker(before, "limits").replace("max: 0.12", "max: 0.11"))
-    reviews.known[commit] = github.Review(3, "0" * 40, "ben", ("ann",), world.clock)
+    reviews.approve(commit)
     merge_both(world, BETTER)
     with pytest.raises(errors.RefusedError, match=f"approved rules: {weak[:7]} changed policy"):
+        world.release("production")
+
+
+def test_taking_back_what_nobody_approved_leaves_what_was_approved_after_it(
+    world: sandbox.Sandbox, reviews: Reviews
+) -> None:
+    push(world, ".github/workflows/deploy.yml", "on: push\n")
+    reviews.approve(push(world, "Makefile", "all:\n"))
+    world.git("rm", "-q", ".github/workflows/deploy.yml")
+    world.git("commit", "-qm", "Take it back")
+    world.git("push", "-q", "origin", "main")
+    world.look_again()
+    second = release_both(world, BETTER)
+    assert live(world) == second
+
+
+def merged_by_hand(world: sandbox.Sandbox, reviews: Reviews, path: str, content: str) -> None:
+    """Merge an approved branch that stands on an older main, and change one more file in it."""
+    world.git("switch", "-qc", "work", "HEAD~1")
+    (world.here.root / "Dockerfile").write_text("approved\n")
+    world.git("add", ".")
+    world.git("commit", "-qm", "On a branch")
+    head = world.here.git.run("rev-parse", "HEAD")
+    world.git("switch", "-q", "main")
+    world.git("merge", "-q", "--no-ff", "--no-commit", "work")
+    (world.here.root / path).parent.mkdir(parents=True, exist_ok=True)
+    (world.here.root / path).write_text(content)
+    world.git("add", ".")
+    world.git("commit", "-qm", "Merge it")
+    world.git("push", "-q", "origin", "main")
+    world.look_again()
+    reviews.approve(world.here.git.base(), head=head)
+
+
+def test_what_a_merge_adds_to_an_approved_branch_is_not_approved(
+    world: sandbox.Sandbox, reviews: Reviews
+) -> None:
+    reviews.approve(push(world, "Makefile", "new\n"))
+    merged_by_hand(world, reviews, ".github/workflows/deploy.yml", "on: push\n")
+    commit = world.here.git.base()
+    merge_both(world, BETTER)
+    with pytest.raises(errors.RefusedError, match=f"{commit[:7]} changed .github/workflows/deploy"):
+        world.release("production")
+
+
+def test_an_approved_branch_does_not_bring_back_what_it_stands_on(
+    world: sandbox.Sandbox, reviews: Reviews
+) -> None:
+    """The branch has the old file, as it forked before; whoever merged took it from there."""
+    reviews.approve(push(world, "Makefile", "old\n"))
+    reviews.approve(push(world, "Makefile", "new\n"))
+    merged_by_hand(world, reviews, "Makefile", "old\n")
+    commit = world.here.git.base()
+    merge_both(world, BETTER)
+    with pytest.raises(errors.RefusedError, match=f"{commit[:7]} changed Makefile"):
+        world.release("production")
+
+
+@pytest.mark.parametrize("path", ["Makefile", "README.md"])
+def test_an_approved_branch_on_an_older_main_is_approved(
+    world: sandbox.Sandbox, reviews: Reviews, path: str
+) -> None:
+    reviews.approve(push(world, path, "new\n"))
+    merged_by_hand(world, reviews, path, "new\n")
+    second = release_both(world, BETTER)
+    assert live(world) == second
+
+
+def test_a_rebased_pull_request_is_approved_as_a_whole(
+    world: sandbox.Sandbox, reviews: Reviews
+) -> None:
+    commits = [push(world, "Makefile", text) for text in ("half\n", "whole\n")]
+    reviews.approve(*commits)
+    second = release_both(world, BETTER)
+    assert live(world) == second
+
+
+def test_what_was_approved_is_fetched_where_only_origin_has_it(
+    world: sandbox.Sandbox, reviews: Reviews, tmp_path: Path
+) -> None:
+    """A squash leaves the branch's own commits out of main's history."""
+    origin = world.here.git.run("remote", "get-url", "origin")
+    other = git.Git(tmp_path / "other")
+    other.root.mkdir()
+    other.run("clone", "-q", origin, ".")
+    (other.root / "Makefile").write_text("squashed\n")
+    other.run("add", ".")
+    other.run("-c", "user.name=x", "-c", "user.email=x@y", "commit", "-qm", "On a branch")
+    head = other.run("rev-parse", "HEAD")
+    other.run("push", "-q", "origin", "HEAD:refs/pull/7/head")
+    reviews.approve(push(world, "Makefile", "squashed\n"), head=head)
+    second = release_both(world, BETTER)
+    assert live(world) == second
+
+
+def test_what_was_approved_and_is_nowhere_to_be_had_is_not_approved(
+    world: sandbox.Sandbox, reviews: Reviews
+) -> None:
+    commit = push(world, "Makefile", "squashed\n")
+    reviews.approve(commit, head="1" * 40)
+    merge_both(world, BETTER)
+    with pytest.raises(errors.RefusedError, match=f"{commit[:7]} changed Makefile, and 1 must"):
         world.release("production")
 
 

@@ -1,14 +1,13 @@
 """Who approved a change: asked of GitHub where there is one, said where there is none."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..config import Policy
-from ..errors import InputError, UnclearError
+from ..errors import UnclearError
 from ..pipeline.gate import Finding
-from . import main_line
 from .change import Change
 from .github import GitHub, Review
+from .in_force import approvals_at, in_force
 from .ledger import SKEW
 from .record import Record, record_path
 from .workspace import Workspace
@@ -34,9 +33,9 @@ def check(
     github, needed = workspace.github, rules.approvals_for(rollback)
     if github is None:
         return Approval((_nobody(workspace, change, needed),))
-    force = _in_force(workspace, change, github)
+    force = in_force(workspace, change, github)
     if rollback:  # a policy that nobody approved lowers nothing
-        needed = max(needed, _needed(workspace, change, force.commit, 0, rollback=True))
+        needed = max(needed, approvals_at(workspace, change, force.policy, 0, rollback=True))
     asked = () if rollback or record.requested_by is None else (record.requested_by,)
     review = github.approvals(change.head, exclude=asked, permitted=change.recorded is None)
     findings = [_change(workspace, change, github, review, needed)]
@@ -82,62 +81,3 @@ def _change(
         text = f"{path} at {commit} is not the one that #{review.number} had when it was approved"
         return Finding("approval", False, text)
     return Finding("approval", True, text)
-
-
-@dataclass(frozen=True)
-class _Force:
-    """The newest commit up to which what decides was approved, and what was changed after it."""
-
-    commit: str
-    start: str
-    count: int
-    asked: int
-    culprit: str
-
-    def findings(self) -> Iterator[Finding]:
-        if self.culprit:
-            text = f"{self.culprit[:7]} changed policy, workflows or engine, and {self.asked} must"
-            text += " approve that: take it back, and propose it as a pull request"
-            yield Finding("approved rules", False, text)
-        elif self.asked:
-            text = f"{self.count} changes of policy, workflows and engine since {self.start[:7]}"
-            yield Finding("approved rules", True, f"{text}, each approved")
-
-
-def _in_force(workspace: Workspace, change: Change, github: GitHub) -> _Force:
-    """Whether what decides is as it was at the last release, or as approved since: a weak policy in
-    one commit and the model that needs it in the next are two changes. Each must be approved, by as
-    many as the policy before it asks; one that was not is undone by going back to what was."""
-    git = workspace.git
-    line = set(git.line(change.parent))
-    released = [e.released.main for e in change.ledger.entries if not e.failed]
-    last = next((main for main in reversed(released) if main in line), None)
-    start = force = main_line.started(git, change.parent, last)
-    good, culprit, count = main_line.deciding(git, start), "", 0
-    needed = asked = _needed(workspace, change, start, 0)
-    for commit in main_line.protected(git, change.parent, start):
-        state = main_line.deciding(git, commit)
-        if state == good:
-            culprit = ""
-            continue
-        review = None
-        if needed and not culprit:
-            review = github.approvals(commit, permitted=change.recorded is None)
-        if culprit or (needed and (review is None or len(review.approved_by) < needed)):
-            culprit = culprit or commit
-            continue
-        good, force, count = state, commit, count + 1
-        needed = _needed(workspace, change, commit, needed)
-        asked = max(asked, needed)
-    return _Force(force, start, count, asked, culprit)
-
-
-def _needed(
-    workspace: Workspace, change: Change, commit: str, before: int, rollback: bool = False
-) -> int:
-    """How many the policy at a commit asks for; as `before`, where it cannot be read."""
-    try:
-        rules = workspace.policy_at(commit).environments[change.environment]
-    except InputError:
-        return before
-    return rules.approvals_for(rollback)

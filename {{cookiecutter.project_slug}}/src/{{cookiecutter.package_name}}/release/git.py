@@ -200,6 +200,13 @@ class Git:
         parts = (line.partition("\t") for line in listed.split("\0") if line)
         return {path: facts for facts, _, path in parts}
 
+    def merged(self, ours: str, theirs: str) -> str | None:
+        """The tree of a merge of two commits, which is not made; None where it conflicts."""
+        try:
+            return self.run("merge-tree", "--write-tree", "--no-messages", ours, theirs)
+        except GitError:
+            return None
+
     def files(self, commit: str, folder: str) -> dict[str, bytes]:
         """The files of a folder at a commit, by their path inside it; none without it."""
         if not self.ok("cat-file", "-e", f"{commit}:{folder}"):

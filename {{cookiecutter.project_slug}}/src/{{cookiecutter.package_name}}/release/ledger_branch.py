@@ -9,7 +9,7 @@ from ..environments import Environment
 from ..errors import RefusedError
 from .git import Git, GitError, Object
 from .ledger import FILE, SKEW, Ledger, Outcome, Released, branch
-from .ledger_reader import Reader, decode
+from .ledger_reader import Objects, Reader, decode
 
 
 class TruncatedError(RefusedError):
@@ -27,10 +27,12 @@ def read(
     now: dt.datetime,
     proven: Callable[[str, str], bool],
     known: Ledger | None = None,
+    objects: Objects | None = None,
 ) -> Ledger:
     """The ledger as it is now, against main as it is at `main`. `proven` tells of an entry and its
     commit of main, which is not there any more, whether it was. `known` was read before: it is
     still that, unless the clock decides: where commits did not count (yet), or are to come now.
+    `objects` reads what commits hold; by default git does.
 
     Raises:
         TruncatedError: It is shorter than this clone has seen it.
@@ -41,7 +43,7 @@ def read(
         return Ledger(environment, main)
     if known and (known.tip, known.main) == (tip, main) and _holds(known, now):
         return known
-    return Reader(git, environment, main, now, tip, proven).read()
+    return Reader(git, objects or git.objects, environment, main, now, tip, proven).read()
 
 
 def _holds(known: Ledger, now: dt.datetime) -> bool:

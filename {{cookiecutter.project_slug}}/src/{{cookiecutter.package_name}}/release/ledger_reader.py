@@ -6,7 +6,7 @@ authors and dates are never looked at.
 
 import datetime as dt
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -21,6 +21,7 @@ MAX_BYTES = 262_144  # of one ledger.json
 MAX_COMMITS = 100_000  # of a branch
 MODEL = re.compile(rb"(?m)^model: (sha256:[0-9a-f]{64})$")
 ENTRY = re.compile(rb"(?m)^replaces:\n  model: [^\n]*\n  entry: (\w+)$")
+Objects = Callable[[Sequence[str], int], list[Object]]  # `Git.objects`
 NAMED = 5  # commits that do not count are named up to here, then counted
 
 
@@ -34,6 +35,7 @@ class Reader:
     so that no push hides what was there. Order is that of main."""
 
     git: Git
+    objects: Objects
     environment: Environment
     main: str
     now: dt.datetime
@@ -46,7 +48,7 @@ class Reader:
     def read(self) -> Ledger:
         commits = self._commits()
         names = [f"{commit}:{FILE}" for commit, _ in commits]
-        decoded = [decode(note) for note in self.git.objects(names, MAX_BYTES)]
+        decoded = [decode(note) for note in self.objects(names, MAX_BYTES)]
         noted = [(c, n.main) for (c, _), n in zip(commits, decoded, strict=True)
                  if isinstance(n, Released)]  # fmt: skip
         records, said = self._records(noted)
@@ -99,8 +101,9 @@ class Reader:
         """The record: in each entry, at its commit of main, and before; and what main names now."""
         path = record_path(self.environment)
         mains = [name for _, m in noted for name in (f"{m}:{path}", f"{m}^1:{path}")]
-        *found, now = self.git.objects([*mains, f"{self.main}:{path}"], 0)
-        ours = self.git.objects([f"{c}:model.yaml" for c, _ in noted], MAX_RECORD)
+        found = self.objects(mains, 0)
+        ours = self.objects([f"{c}:model.yaml" for c, _ in noted], MAX_RECORD)
+        (now,) = self.git.objects([f"{self.main}:{path}"], 0)
         three = {c: (ours[at], found[2 * at], found[2 * at + 1]) for at, (c, _) in enumerate(noted)}
         return three, now.oid
 

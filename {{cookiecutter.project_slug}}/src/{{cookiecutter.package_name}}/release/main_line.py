@@ -66,10 +66,10 @@ def adopted(git: Git, head: str) -> str:
     return (git.line(head, ENGINE) or git.line(head))[-1]
 
 
-def deciding(git: Git, commit: str) -> frozenset[tuple[str, str]]:
+def deciding(git: Git, commit: str) -> Mapping[str, str]:
     """What decides, as it is at a commit: each path with its mode and content."""
     found = git.tree(commit, *PROTECTED)
-    return frozenset((path, facts) for path, facts in found.items() if not YOURS.fullmatch(path))
+    return {path: facts for path, facts in found.items() if not YOURS.fullmatch(path)}
 
 
 def protected(git: Git, head: str, start: str) -> tuple[str, ...]:

@@ -64,6 +64,9 @@ def comparison(change: Change, record: Record) -> Finding:
     if record.intent == "anchor" and gone:
         text = f"compared with {short(said.model)}, of a main that is gone"
         return Finding("comparison", True, text)
+    if change.recorded is None and record.model == expected[0]:
+        text = f"{short(record.model)} runs in {where}, by another record: somebody edited this one"
+        return Finding("comparison", False, f"{text}; take that back")
     seen, now = (commit[:7] if commit else "nothing" for commit in (compared[1], expected[1]))
     return Finding(
         "comparison",

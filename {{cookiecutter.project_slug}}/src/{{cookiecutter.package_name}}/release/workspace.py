@@ -16,6 +16,7 @@ from ..environments import Environment
 from ..errors import InputError, ModelError
 from . import ledger_branch
 from .git import BRANCH, Git
+from .known_objects import KnownObjects
 from .ledger import Ledger
 from .pull_request import LocalPullRequests, PullRequests
 
@@ -40,6 +41,7 @@ class Workspace:
     registry: str | None = None  # the store of record, where the machine's is a copy only
     now: Callable[[], dt.datetime] = field(default=_now)  # the clock that verifies
     _ledgers: dict[str, Ledger] = field(default_factory=dict, repr=False, compare=False)
+    _objects: dict[str, KnownObjects] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def find(cls, start: Path) -> "Workspace":
@@ -107,6 +109,10 @@ class Workspace:
 
     def ledger(self, environment: Environment, main: str) -> Ledger:
         """What was released to an environment, as recorded; see confirm.py for what verifies."""
+        objects = self._objects.get(environment)
+        if objects is None:
+            objects = KnownObjects(self.git, self.state / "ledgers" / f"{environment}.msgpack")
+        self._objects[environment] = objects
         found = ledger_branch.read(
             self.git,
             environment,
@@ -114,7 +120,9 @@ class Workspace:
             self.now(),
             lambda entry, commit: self.remembers(environment, entry) or self._merged(commit),
             self._ledgers.get(environment),
+            objects.read,
         )
+        objects.save()
         self._ledgers[environment] = found
         return found
 
