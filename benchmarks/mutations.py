@@ -255,14 +255,14 @@ class Bench:
         os._exit(0)
 
     def drawn(self) -> list[Mutant]:
-        """Changes drawn by chance from all; all, where `sample` is 0."""
+        """Changes drawn by chance, so that a part of them is a fair one; all for 0."""
         options = self.options
         every = [one for name in options.modules for one in mutants(name, self.folder)]
         every = [mutant for mutant in every if mutant.key not in EQUIVALENT]
         chance = random.Random(options.seed)  # noqa: S311 - a sample, no secret
         found = chance.sample(every, min(options.sample or len(every), len(every)))
         print(f"{len(found)} of {len(every)} changes", flush=True)
-        return sorted(found, key=lambda mutant: options.modules.index(mutant.module))
+        return found
 
 
 def swap(module: ModuleType, code: CodeType) -> None:

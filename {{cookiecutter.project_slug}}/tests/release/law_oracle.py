@@ -21,6 +21,8 @@ LIMIT = 65_536
 SLACK = dt.timedelta(minutes=20)  # two clocks, ten minutes each
 DECIDES = ("policy.yaml", ".github/", "CODEOWNERS", "src/")
 
+FAULTS = (ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError)
+
 
 class Oracle(Facts):
     """Judges what is appended to a ledger."""
@@ -49,7 +51,7 @@ class Oracle(Facts):
                 self._outcome(environment, note, forged)
                 return None
             fault = self._fault(environment, commit, note, forged)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except FAULTS as error:
             return f"{type(error).__name__}: {error}"
         if fault is None:
             blob = self.world.origin.files(commit)["model.yaml"][1]

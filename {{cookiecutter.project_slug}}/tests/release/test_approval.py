@@ -88,6 +88,17 @@ def test_who_approved_and_who_asked_stand_in_the_entry(
     assert (told.approved_by, told.requested_by, told.pull_request) == (("ann",), "Rehearsal", 7)
 
 
+def test_github_is_not_asked_for_what_this_clone_has(
+    world: sandbox.Sandbox, reviews: Reviews, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def blob(commit: str, path: str) -> str:
+        raise AssertionError((commit, path))
+
+    monkeypatch.setattr(reviews, "blob", blob)
+    second = release_both(world, BETTER)
+    assert live(world) == second
+
+
 def test_nobody_s_approval_is_refused(world: sandbox.Sandbox, reviews: Reviews) -> None:
     merge_both(world, BETTER)
     reviews.left.add("ann")
@@ -390,6 +401,17 @@ def test_a_rollback_is_not_released_by_a_policy_that_nobody_approved(
     with pytest.raises(errors.RefusedError, match="approved by nobody, needs 1"):
         world.release("production")
     assert live(world) == second
+
+
+def test_a_rollback_does_not_wait_for_what_nobody_approved_elsewhere(
+    world: sandbox.Sandbox, reviews: Reviews
+) -> None:
+    first = live(world)
+    release_both(world, BETTER)
+    push(world, "Makefile", "changed\n")
+    world.roll_back("production")
+    world.release("production")
+    assert live(world) == first
 
 
 def test_a_server_that_nobody_can_be_asked_of_releases_nothing(

@@ -72,6 +72,18 @@ def test_a_model_that_failed_its_golden_requests_is_held(play: Play) -> None:
     assert "held" in str(play.propose("staging", BROKEN))
 
 
+def test_a_model_that_failed_does_not_come_back_by_an_undone_edit(play: Play) -> None:
+    """main named something else for a while; the failed model's record is no news after that."""
+    play.release("staging", GOOD)
+    play.approve(play.propose("staging", BROKEN))
+    play.deploy("staging")
+    for what in ("deleted", "oversized"):
+        play.hands.push(play.hands.edited("staging", what, ""), ("ann", "bob"))
+        play.hands.undo(0, again=False, approved_by=("ann", "bob"))
+        assert "held: it failed its golden requests" in str(play.deploy("staging"))
+    assert play.runs("staging") == GOOD
+
+
 def test_a_machine_whose_clock_is_behind_runs_nothing_older(play: Play) -> None:
     play.release("staging", GOOD)
     play.world.true += dt.timedelta(days=9)

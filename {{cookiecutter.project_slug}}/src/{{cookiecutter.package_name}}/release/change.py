@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..environments import Environment
 from ..errors import RefusedError
@@ -19,7 +19,8 @@ class Change:
     `ledgers` gives the ledger of an environment, `confirmed` tells whether an entry of this one
     verifies. `fork` is where an unmerged branch left main, when that is not `parent` itself.
     `merged`: it is on main already, so who approved it can be asked. `recorded`: it was released,
-    and is verified as of that day.
+    and is verified as of that day. `said`: the record that main named before, "" for none, where
+    that is not what it names now.
     """
 
     environment: Environment
@@ -31,10 +32,12 @@ class Change:
     fork: str | None = None
     merged: bool = False
     recorded: Entry | None = None
+    said: str | None = None
 
     @property
     def ledger(self) -> Ledger:
-        return self.ledgers(self.environment)
+        found = self.ledgers(self.environment)
+        return found if self.said is None else replace(found, said=self.said)
 
 
 def parent_on_main(git: Git, environment: str, commit: str) -> str:

@@ -111,7 +111,7 @@ class Ledger:
     entries: tuple[Entry, ...] = ()
     skipped: tuple[str, ...] = ()
     adrift: str | None = None  # why nothing new may be released: main was rewritten
-    said: str | None = None  # the record that main names
+    said: str | None = None  # the record that main names, "" for none
 
     @property
     def effective(self) -> Entry | None:

@@ -105,7 +105,7 @@ class Reader:
         ours = self.objects([f"{c}:model.yaml" for c, _ in noted], MAX_RECORD)
         (now,) = self.git.objects([f"{self.main}:{path}"], 0)
         three = {c: (ours[at], found[2 * at], found[2 * at + 1]) for at, (c, _) in enumerate(noted)}
-        return three, now.oid
+        return three, now.oid or ""
 
     def _entry(
         self, commit: str, note: Released, record: tuple[Object, Object, Object],

@@ -19,7 +19,7 @@ from .github_api import run_address
 from .ledger import SKEW, Check, Entry, Kind, Ledger, Released
 from .ledger_branch import RacedError
 from .pending import NotReleasedError, asked, pending
-from .record import Record, folder, short
+from .record import Record, folder, record_path, short
 from .verify import Told, Verification, verify
 from .workspace import Workspace
 
@@ -182,9 +182,10 @@ def on_main(
     """What a commit of main changed, to be released now."""
     parent = parent_on_main(workspace.git, environment, commit)
     ledger = ledgers(environment)
+    (before,) = workspace.git.objects([f"{parent}:{record_path(environment)}"], 0)
     return Change(
         environment, commit, parent, workspace.now(), ledgers,
-        lambda entry: confirmed(workspace, ledger, entry), merged=True,
+        lambda entry: confirmed(workspace, ledger, entry), merged=True, said=before.oid or "",
     )  # fmt: skip
 
 
