@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -209,6 +210,17 @@ def test_taking_back_what_nobody_approved_leaves_what_was_approved_after_it(
     assert live(world) == second
 
 
+def test_the_entry_says_how_many_changes_were_approved(
+    world: sandbox.Sandbox, reviews: Reviews
+) -> None:
+    for text in ("one\n", "two\n"):
+        reviews.approve(push(world, "Makefile", text))
+    release_both(world, BETTER)
+    (told,) = (c for c in entries(world)[0].released.checks if c.name == "approved rules")
+    assert told.message.startswith("2 changes of policy, workflows and engine since")
+    assert told.message.endswith("each approved")
+
+
 def merged_by_hand(world: sandbox.Sandbox, reviews: Reviews, path: str, content: str) -> None:
     """Merge an approved branch that stands on an older main, and change one more file in it."""
     world.git("switch", "-qc", "work", "HEAD~1")
@@ -259,6 +271,23 @@ def test_an_approved_branch_on_an_older_main_is_approved(
     merged_by_hand(world, reviews, path, "new\n")
     second = release_both(world, BETTER)
     assert live(world) == second
+
+
+def test_an_old_git_is_named_and_not_taken_for_a_conflict(
+    world: sandbox.Sandbox, reviews: Reviews, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reviews.approve(push(world, "Makefile", "new\n"))
+    merge_both(world, BETTER)
+    run = git.Git.run
+
+    def old(self: git.Git, *arguments: str, **more: Any) -> str:
+        if arguments[0] == "merge-tree":  # as 2.34 answers
+            raise git.GitError("git merge-tree: usage: git merge-tree <base-tree> <branch1>")
+        return run(self, *arguments, **more)
+
+    monkeypatch.setattr(git.Git, "run", old)
+    with pytest.raises(errors.ModelError, match=r"git 2.38 or newer is needed.*here is git vers"):
+        world.release("production")
 
 
 def test_a_rebased_pull_request_is_approved_as_a_whole(

@@ -1,12 +1,14 @@
 """Only what was verified counts: what main once named is no release, and neither is what somebody
 appended to a ledger."""
 
+import dataclasses
 import datetime as dt
 import json
 import shutil
 import subprocess
 from typing import Any
 
+import msgspec
 import pytest
 
 from ..conftest import BETTER, WORSE
@@ -316,6 +318,17 @@ def test_an_entry_for_a_refused_change_does_not_count(world: sandbox.Sandbox) ->
     assert confirm.settle(world.here, whole(world)).effective
 
 
+def test_an_entry_for_the_first_commit_of_all_does_not_verify(world: sandbox.Sandbox) -> None:
+    """Nobody can have reviewed it."""
+    recorded = whole(world)
+    newest, root = recorded.entries[-1], world.here.git.line("HEAD")[-1]
+    released = msgspec.structs.replace(newest.released, main=root)
+    made = dataclasses.replace(newest, commit="1" * 40, released=released)
+    forged = dataclasses.replace(recorded, entries=(*recorded.entries, made))
+    assert not confirm.confirmed(world.here, forged, made)
+    assert confirm.refuted(world.here, forged, made)
+
+
 def name(world: sandbox.Sandbox, model: str) -> None:
     """Name another model by hand, in a record that says that it was compared with what runs."""
     path = world.here.root / "deploy/production/model.yaml"
@@ -365,6 +378,18 @@ def test_an_entry_that_lies_about_what_it_replaced_does_not_count(world: sandbox
     release_both(world, BETTER)
     forge(world, replaces=None)
     assert "was compared with another entry" in whole(world).skipped[0]
+
+
+def test_an_entry_whose_record_is_too_large_to_be_one_does_not_count(
+    world: sandbox.Sandbox,
+) -> None:
+    first, path = live(world), "deploy/production/model.yaml"
+    text = (world.here.root / path).read_text()
+    world.commit(path, text + "#" * ledger.MAX_RECORD)
+    forge_for_main(world, first)
+    (told,) = whole(world).skipped
+    assert "holds another record than main" in told
+    assert len(entries(world)) == 1
 
 
 def test_a_second_entry_for_the_same_change_changes_nothing(world: sandbox.Sandbox) -> None:

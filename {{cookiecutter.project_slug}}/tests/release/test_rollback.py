@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from ..conftest import BETTER
-from ..package import errors, record, rollback, sandbox, verify
+from ..package import confirm, errors, record, rollback, sandbox, verify
 from .changes import entries, live, on_main, release_both
 
 
@@ -20,6 +20,15 @@ def test_a_rollback_restores_the_folder_byte_for_byte(world: sandbox.Sandbox) ->
     assert git.files(git.base(), "deploy/production") == before
     assert live(world) == first
     assert entries(world)[0].released.change == "rollback"
+
+
+def test_a_machine_that_knows_nothing_verifies_a_rollback_again(world: sandbox.Sandbox) -> None:
+    release_both(world, BETTER)
+    world.roll_back("production")
+    world.release("production")
+    shutil.rmtree(world.here.state / "verified")
+    recorded = world.here.ledger("production", world.here.git.base())
+    assert confirm.settle(world.here, recorded).effective == recorded.effective
 
 
 def test_a_rollback_is_exempt_from_freezes(world: sandbox.Sandbox) -> None:

@@ -50,6 +50,10 @@ def tampered(world: sandbox.Sandbox, head: str, change: Callable[[Files], Files]
     return git.commit_folder(git.base(), "deploy/staging", found, "Tamper")
 
 
+def test_where_nothing_was_checked_nothing_passed() -> None:
+    assert not verify.Verification(()).passed
+
+
 def test_an_honest_promotion_passes(world: sandbox.Sandbox, proposed: str) -> None:
     assert failed(world, proposed) == {}
 

@@ -204,7 +204,10 @@ class Git:
         """The tree of a merge of two commits, which is not made; None where it conflicts."""
         try:
             return self.run("merge-tree", "--write-tree", "--no-messages", ours, theirs)
-        except GitError:
+        except GitError as error:
+            if "usage" in str(error):
+                text = "git 2.38 or newer is needed to see what a pull request changed"
+                raise InputError(f"{text}; here is {self.run('version')}") from None
             return None
 
     def files(self, commit: str, folder: str) -> dict[str, bytes]:
