@@ -1,6 +1,7 @@
 """What runs follows the ledger: whatever main names, whoever is away, and nothing else."""
 
 import os
+import re
 import shutil
 import signal
 import time
@@ -20,6 +21,7 @@ from ..package import (
     ledger_branch,
     observe,
     pin,
+    promote,
     sandbox,
     status,
     supervisor,
@@ -123,6 +125,60 @@ def test_a_host_that_restarts_runs_what_it_verified(served: sandbox.Sandbox, gon
     assert (done.action, done.model) == ("deployed", first)
     assert bool(done.warning) == (gone != "main rewritten")
     assert serves(url(served)) == first
+
+
+@pytest.mark.parametrize("text", ["environments: [", "{}", None])
+def test_a_policy_that_cannot_be_read_moves_nothing_that_serves(
+    served: sandbox.Sandbox, text: str | None
+) -> None:
+    port, policy = driver.free_port(), served.here.root / "policy.yaml"
+    fixed = policy.read_text().replace("soak_hours: 24", f"soak_hours: 24\n    port: {port}")
+    served.commit("policy.yaml", fixed)
+    address = f"http://127.0.0.1:{port}"
+    assert deploy.deploy(served.here, "production").url == address
+    if text is None:
+        policy.unlink()
+        served.git("commit", "--quiet", "--all", "--message", "Remove it")
+        served.git("push", "--quiet", "origin", "main")
+    else:
+        served.commit("policy.yaml", text)
+    for killed in (False, True):
+        if killed:
+            stopped(served)
+        assert deploy.deploy(served.here, "production").url == address
+        assert serves(address) == live(served)
+
+
+def test_where_origin_is_away_a_deployment_says_what_runs(served: sandbox.Sandbox) -> None:
+    served.git("remote", "set-url", "origin", "/nowhere")
+    done = deploy.attempt(served.here, "production")
+    assert re.search(r"^git fetch: .*, which this machine knows, runs at http", str(done.error))
+    assert serves(url(served)) == live_here(served)
+    (_, production) = status.status(served.here)
+    assert production.running == production.released
+    assert "as this clone knows it: git fetch" in production.advice
+
+
+def live_here(world: sandbox.Sandbox) -> str:
+    """What runs, as far as this clone knows without asking origin."""
+    main, _ = world.here.known_main()
+    found = world.here.ledger("production", main).effective
+    assert found
+    return found.model
+
+
+def test_a_ledger_that_people_began_again_is_followed(served: sandbox.Sandbox) -> None:
+    """Nobody had a copy, so its owners took what is said of that in the runbook."""
+    served.git("push", "--quiet", "origin", "--delete", "env/production")
+    served.git("update-ref", "-d", "refs/model/seen/production")
+    served.look_again()
+    opened = promote.promote(served.here, "production", intent="anchor", reason="nobody has it")
+    served.merge(opened.pull_request.branch)
+    assert deploy.deploy(served.here, "production").warning is None
+    second = release_both(served, BETTER)
+    done = deploy.deploy(served.here, "production")
+    assert (done.model, done.warning, serves(url(served))) == (second, None, second)
+    assert entries(served)[0].live
 
 
 def test_a_fresh_host_without_a_ledger_runs_nothing(world: sandbox.Sandbox, tmp_path: Path) -> None:
@@ -230,9 +286,9 @@ def test_a_machine_can_be_pinned_while_nobody_can_be_asked(served: sandbox.Sandb
     with pytest.raises(errors.InputError, match="this machine verified"):
         pin.pin(served.here, "production", "0" * 12, "prices are wrong")
     pin.pin(served.here, "production", first, "prices are wrong")
-    done = deploy.deploy(served.here, "production", releases=False)
-    assert (done.model, serves(url(served))) == (first, first)
-    assert "prices are wrong" in str(done.warning)
+    done = deploy.attempt(served.here, "production")
+    assert (done.error, done.model, serves(url(served))) == (None, first, first)
+    assert "prices are wrong; nothing new is released: git fetch" in str(done.warning)
     served.git("remote", "set-url", "origin", origin)
     assert "prices are wrong" in str(status.status(served.here)[1].pinned)
     tip = whole(served).tip

@@ -53,7 +53,10 @@ def history_verb(environment: Where, as_json: Json = False) -> None:
     from .tables import table
 
     here = workspace()
-    entries = here.ledger(environment, here.git.base()).entries[::-1]
+    base, away = here.known_main()
+    entries = here.ledger(environment, base).entries[::-1]
+    if away:
+        typer.echo(away, err=True)
     rows = [
         (
             f"{e.time:%Y-%m-%d %H:%M}",

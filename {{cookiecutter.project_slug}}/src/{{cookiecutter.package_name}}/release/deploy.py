@@ -4,7 +4,7 @@ Every run looks at what is there and does what is missing, so that a run that wa
 point loses nothing: the next one goes on from the state that it finds.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from .driver import Driver, DriverName, Service, driver
 from .follow import Wanted, remember, wanted
 from .observe import observe
 from .pending import asked
+from .pin import pinned
 from .record import Record, short
 from .release import release
 from .rollback import rollback
@@ -78,9 +79,15 @@ def deploy(
             remember(workspace, found)
         if releases and found.because is None:
             observe(workspace, environment, found.entry, "live", f"model deploy, {by}")
-    if refused:
+    if refused is None:
+        return done
+    if pinned(workspace, environment):
+        return replace(done, warning=f"{done.warning}; nothing new is released: {refused}")
+    if found.because is None:
         raise refused
-    return done
+    raise ModelError(
+        f"{refused}; {short(done.model)}, which this machine knows, runs at {done.url}"
+    )
 
 
 def attempt(

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..config import Environment
 from ..errors import InputError, ModelError, RefusedError
 from ..files import canonical_json, read_json, write_atomically
-from .confirm import settle
+from .confirm import confirmed, settle
 from .ledger import MAX_RECORD, Entry, Ledger, branch
 from .pin import pinned, unpin
 from .record import Record
@@ -27,6 +27,7 @@ class Wanted:
     main: str
     rollback: bool
     because: str | None = None
+    time: str | None = None
 
 
 def wanted(workspace: Workspace, environment: Environment) -> Wanted | None:
@@ -69,6 +70,11 @@ def _refuse_older(workspace: Workspace, ledger: Ledger, entry: Entry) -> None:
     kept = remembered(workspace, ledger.environment, "")
     if kept is None or ledger.find(kept.entry) is not None:
         return
+    anchors = (e for e in ledger.entries if e.released.change == "anchor" and kept.time)
+    if any(
+        e.time.isoformat() > str(kept.time) and confirmed(workspace, ledger, e) for e in anchors
+    ):
+        return  # people began again since
     if not workspace.git.is_ancestor(kept.entry, entry.commit):
         raise RefusedError(
             f"{ledger.environment}: {kept.entry[:7]}, which runs here, does not count now"
@@ -84,7 +90,8 @@ def remembered(workspace: Workspace, environment: Environment, because: str) -> 
     facts = read_json(path)
     try:
         record = Record.read(facts["record"].encode(), str(path))
-        return Wanted(record, facts["entry"], facts["main"], facts["rollback"] is True, because)
+        told = facts["entry"], facts["main"], facts["rollback"] is True
+        return Wanted(record, *told, because, facts.get("time"))
     except (KeyError, TypeError, AttributeError):
         raise InputError(f"{path}: is not what `model deploy` writes; remove it") from None
 
@@ -95,7 +102,8 @@ def _of(workspace: Workspace, environment: Environment, entry: Entry) -> Wanted:
         raise RefusedError(f"{environment}: the record of {entry.commit[:7]} is too large")
     record = Record.read(file.content, f"env/{environment}:model.yaml")
     told = entry.released
-    return Wanted(record, entry.commit, told.main, told.change == "rollback")
+    back, time = told.change == "rollback", entry.time.isoformat()
+    return Wanted(record, entry.commit, told.main, back, time=time)
 
 
 def remember(workspace: Workspace, found: Wanted) -> None:
@@ -105,6 +113,7 @@ def remember(workspace: Workspace, found: Wanted) -> None:
         "entry": found.entry,
         "main": found.main,
         "rollback": found.rollback,
+        "time": found.time,
     }
     text, path = canonical_json(facts), _path(workspace, found.record.environment)
     if not path.exists() or path.read_text() != text:

@@ -81,7 +81,8 @@ def refuse_pending(workspace: Workspace, ledger: Ledger, model: str) -> None:
             (file,) = git.objects([said.blob], MAX_RECORD)
             if Record.read(file.content or b"", "model.yaml").model == model:
                 raise RunsAlreadyError(
-                    f"{name}: main names {short(model)} already: run `model deploy {name}`"
+                    f"{name}: main names {short(model)} already: `model deploy {name}` releases it"
+                    f" or says why not, `model rollback {name}` takes it back"
                 )
     if commit is not None:
         raise NotReleasedError(

@@ -57,8 +57,9 @@ def prepare(
 ) -> Proposal | Opened:
     """What `promote` would open, or the same one that is open already and still holds."""
     if intent != "promote" and not reason:
-        what = "skips the soak time" if intent == "hotfix" else "starts the ledger again"
-        raise RefusedError(f'a {intent} {what}, so it needs a reason: --reason "..."')
+        hotfix, anchor = "a hotfix skips the soak time", "an anchor starts the ledger again"
+        what = hotfix if intent == "hotfix" else anchor
+        raise RefusedError(f'{what}, so it needs a reason: --reason "..."')
     git = workspace.git
     base = git.base()
     policy = workspace.policy_at(base)

@@ -231,9 +231,8 @@ def _refuse_failed(environment: str, commit: str, outcome: Verification) -> None
     if outcome.passed:
         return
     lines = "\n".join(f"  {f.name}: {f.message}" for f in outcome.failed)
-    raise NotReleasedError(
-        f"{environment}: {commit[:7]} is refused; what ran before still runs\n{lines}"
-    )
+    text = f"{environment}: {commit[:7]} is refused; what ran before still runs\n{lines}"
+    raise NotReleasedError(f"{text}\n  `model rollback {environment}` takes it back from main")
 
 
 def _refuse_wrong_clock(workspace: Workspace) -> None:

@@ -10,6 +10,7 @@ from .driver import DriverName, driver
 from .ledger import Ledger
 from .pending import broken, pending
 from .pin import pinned
+from .pull_request import PullRequest
 from .workspace import Workspace
 
 SHOWN = 5  # holds
@@ -37,12 +38,15 @@ class Status:
 
 def status(workspace: Workspace, by: DriverName = "process") -> tuple[Status, ...]:
     """The state of every environment, as recorded; changes nothing. A fault of one is its own."""
-    base = workspace.git.base()
-    return tuple(_status(workspace, base, environment, by) for environment in ENVIRONMENTS)
+    base, away = workspace.known_main()
+    return tuple(_status(workspace, base, away, environment, by) for environment in ENVIRONMENTS)
 
 
-def _status(workspace: Workspace, base: str, environment: Environment, by: DriverName) -> Status:
+def _status(
+    workspace: Workspace, base: str, away: str, environment: Environment, by: DriverName
+) -> Status:
     ledger, waiting, pin, fault = Ledger(environment), None, None, ""
+    requests: tuple[PullRequest, ...] = ()
     try:
         pin = pinned(workspace, environment)
         ledger = workspace.ledger(environment, base)
@@ -50,6 +54,7 @@ def _status(workspace: Workspace, base: str, environment: Environment, by: Drive
         if ledger.tip is None or ledger.adrift:
             said = main_line.named(workspace.git, base, environment)
             fault = broken(workspace.git, ledger, f"{said.commit}^1" if said else base)
+        requests = tuple(workspace.pull_requests.list(environment, base)) if not away else ()
     except ModelError as error:
         fault = str(error)
     running = url = None
@@ -58,7 +63,6 @@ def _status(workspace: Workspace, base: str, environment: Environment, by: Drive
         if port is not None:
             running, url = service.digest, f"http://127.0.0.1:{port}"
     entry, since = ledger.effective, ledger.since()
-    requests = workspace.pull_requests.list(environment, base)
     held = [short(model) for model in ledger.held()]
     released = entry.model if entry else None
     return Status(
@@ -74,7 +78,7 @@ def _status(workspace: Workspace, base: str, environment: Environment, by: Drive
         holds=len(held),
         skipped=ledger.skipped,
         pinned=pin[1] if pin else None,
-        advice=_advice(ledger, released, running, waiting, fault),
+        advice=_advice(ledger, released, running, waiting, fault or away),
     )
 
 

@@ -97,11 +97,9 @@ class Processes:
                 time.sleep(0.02)
 
     def public_port(self, wanted: int) -> int:
-        if wanted:
-            return wanted
-        path = self.folder / "port.json"
-        if not path.exists():
-            write_atomically(path, str(free_port()))
+        path = self.folder / "port.json"  # kept: policy.yaml may be unreadable tomorrow
+        if not path.exists() or (wanted and path.read_text() != str(wanted)):
+            write_atomically(path, str(wanted or free_port()))
         port = read_json(path)
         if not isinstance(port, int):
             raise ModelError(f"{path}: holds no port; remove it")

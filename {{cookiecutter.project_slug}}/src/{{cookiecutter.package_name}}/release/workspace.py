@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..environments import Environment
 from ..errors import InputError, ModelError
 from . import ledger_branch
-from .git import BRANCH, Git
+from .git import BRANCH, Git, GitError
 from .known_objects import KnownObjects
 from .ledger import Ledger
 from .pull_request import LocalPullRequests, PullRequests
@@ -125,6 +125,20 @@ class Workspace:
         objects.save()
         self._ledgers[environment] = found
         return found
+
+    def known_main(self) -> tuple[str, str]:
+        """The commit of main, and a word on it where origin cannot be asked: for verbs that show.
+
+        Raises:
+            ModelError: This clone knows of none.
+        """
+        try:
+            return self.git.base(), ""
+        except GitError as error:
+            main = self.git.resolve(BRANCH)
+            if main is None:
+                raise
+            return main, f"as this clone knows it: {error}"
 
     def memory(self, environment: str, commit: str) -> Path:
         """Where this machine notes that it verified an entry."""
