@@ -150,6 +150,11 @@ def test_what_was_read_once_is_not_asked_of_git_again(world: sandbox.Sandbox) ->
     assert asked == 0
 
 
+def test_a_ledger_that_did_not_move_is_not_read_again(world: sandbox.Sandbox) -> None:
+    first = world.here.ledger("production", world.here.git.base())
+    assert counted(lambda: world.here.ledger("production", first.main)) == 2  # where it is
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\x00", b"\x81\xa1a\x01", b"\xdf\xff\xff\xff\xff"])
 def test_a_damaged_memory_of_a_ledger_is_none(world: sandbox.Sandbox, content: bytes) -> None:
     grow(world, 40)
