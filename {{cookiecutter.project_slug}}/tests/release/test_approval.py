@@ -197,6 +197,29 @@ def test_an_approved_change_on_top_does_not_approve_what_it_stands_on(
         world.release("production")
 
 
+def test_what_a_reader_approved_and_was_undone_spoils_no_release_after_it(
+    world: sandbox.Sandbox, reviews: Reviews
+) -> None:
+    """Anybody may approve on a public repository. Then it did not count; an approver who has left
+    did, and nobody can tell the two apart later."""
+    before = (world.here.root / "policy.yaml").read_text()
+    commit = push(world, "policy.yaml", weaker(before, "limits"))
+    reviews.known[commit] = github.Review(9, commit, "ben", ("eve",), world.clock)
+    reviews.left.add("eve")
+    merge_both(world, BETTER)
+    with pytest.raises(errors.RefusedError, match=f"{commit[:7]} changed policy.yaml"):
+        world.release("production")
+    world.roll_back("production")
+    push(world, "policy.yaml", before)
+    world.clock += dt.timedelta(hours=25)
+    second = release_both(world, BETTER | {"seed": 8})
+    for path in (world.here.state / "verified").rglob("*.json"):
+        path.unlink()
+    found = confirm.settle(world.here, whole(world)).effective
+    assert found
+    assert found.model == second
+
+
 def test_taking_back_what_nobody_approved_leaves_what_was_approved_after_it(
     world: sandbox.Sandbox, reviews: Reviews
 ) -> None:

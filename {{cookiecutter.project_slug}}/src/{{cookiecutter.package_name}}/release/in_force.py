@@ -59,29 +59,34 @@ def in_force(workspace: Workspace, change: Change, github: GitHub) -> InForce:
     released = [e.released.main for e in change.ledger.entries if not e.failed]
     last = next((main for main in reversed(released) if main in line), None)
     start = policy = main_line.started(git, change.parent, last)
-    good, culprits, count = dict(main_line.deciding(git, start)), dict[str, Culprit](), 0
-    before: Mapping[str, str] = dict(good)
+    before, culprits, count = main_line.deciding(git, start), dict[str, Culprit](), 0
+    good = {path: {facts} for path, facts in before.items()}
     needed = asked = approvals_at(workspace, change, start, 0)
     for together, review in _changes(workspace, change, start, github):
         commit = together[-1]
         state = main_line.deciding(git, commit)
         touched = [path for path in {**before, **state} if before.get(path) != state.get(path)]
         seen: Mapping[str, str] | None = state
+        sure = True
         if needed:
             enough = review and len(review.approved_by) >= needed
             seen = _merged(change, git, together[0], review, touched) if review and enough else None
             count += seen is not None
+            # Then they had to have the permission to write, and who has it changes.
+            writers = github.approvals(commit) if seen and change.recorded else review
+            sure = writers is not None and len(writers.approved_by) >= needed
         for path in touched:
-            stood = before.get(path) == good.get(path)
-            if stood and seen is not None and seen.get(path) == state.get(path):
-                good[path] = state.get(path, "")
-            if good.get(path, "") == state.get(path, ""):
+            fine, now = good.setdefault(path, {""}), state.get(path, "")
+            if before.get(path, "") in fine and seen is not None and seen.get(path, "") == now:
+                good[path] = fine = {now} if sure else fine | {now}
+            if now in fine:
                 culprits.pop(path, None)
             else:
                 culprits.setdefault(path, Culprit(commit, needed))
         before = state
         if POLICY not in culprits:
-            policy, needed = commit, approvals_at(workspace, change, commit, needed)
+            policy, asks = commit, approvals_at(workspace, change, commit, needed)
+            needed = asks if sure else max(asks, needed)
             asked = max(asked, needed)
     return InForce(policy, start, count, asked, culprits)
 
