@@ -62,12 +62,12 @@ MODULES = {
     "ledger_branch": (HISTORIES, LEDGER, REPAIR, SCALE),
     "ledger_reader": (HISTORIES, FOUND, LEDGER),
     "main_line": (HISTORIES, LEDGER, APPROVAL),
-    "order": (HISTORIES, FOUND, HOTFIX, VERIFY, LEDGER),
+    "order": (HISTORIES, FOUND, HOTFIX, VERIFY, REPAIR, LEDGER),
     "release": (HISTORIES, JOBS, LEDGER, APPROVAL),
     "rendered": (RENDERED, JOBS),
     "repair": (HISTORIES, REPAIR),
     "rollback": (HISTORIES, ROLLBACK, LEDGER),
-    "verify": (HISTORIES, VERIFY, RENDERED, LEDGER),
+    "verify": (HISTORIES, VERIFY, RENDERED, REPAIR, LEDGER),
 }
 
 # Changes that change nothing, with the reason: module, line as it was, line as it became.

@@ -564,3 +564,15 @@ def test_main_that_was_rewritten_releases_nothing_and_stops_nothing(
     world.candidate(BETTER)
     with pytest.raises(errors.RefusedError, match="anchor|not on main any more"):
         world.promote("production")
+
+
+def test_a_rollback_on_a_main_that_never_named_a_model_says_what_happened(
+    world: sandbox.Sandbox,
+) -> None:
+    root = world.here.git.line("HEAD")[-1]
+    world.git("push", "--quiet", "--force", "origin", f"{root}:main")
+    world.look_again()
+    with pytest.raises(
+        errors.RefusedError, match="not on main any more; `model promote production --an"
+    ):
+        world.roll_back("production")

@@ -94,6 +94,23 @@ def test_an_anchor_begins_again_from_a_main_that_was_rewritten(world: sandbox.Sa
     assert live(world) == first  # production is a world of its own
 
 
+def test_a_rollback_to_an_anchor_anchors_nothing(world: sandbox.Sandbox) -> None:
+    """It needs a whole ledger, as every rollback does."""
+    better = world.candidate(BETTER)
+    opened = promote.promote(world.here, "staging", intent="anchor", reason="we begin again")
+    world.merge(opened.pull_request.branch)
+    world.release("staging")
+    world.candidate(BETTER | {"seed": 8})
+    world.merge(world.promote("staging").pull_request.branch)
+    world.release("staging")
+    world.roll_back("staging")
+    entry = world.release("staging")
+    assert entry
+    assert (entry.released.change, live(world, "staging")) == ("rollback", better)
+    (said,) = (check.message for check in entry.released.checks if check.name == "ledger")
+    assert said == "env/staging is whole: 3 releases"
+
+
 def test_an_anchor_without_a_reason_is_refused_on_main_too(world: sandbox.Sandbox) -> None:
     rewritten(world)
     world.candidate(BETTER)

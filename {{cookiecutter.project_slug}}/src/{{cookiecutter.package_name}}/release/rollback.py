@@ -5,6 +5,7 @@ from ..errors import InputError, RefusedError
 from . import main_line
 from .confirm import confirmed, settle
 from .ledger import FILE, Entry, Ledger
+from .pending import broken
 from .proposal import Opened, Proposal, find_open, publish
 from .record import folder, short
 from .workspace import Workspace
@@ -48,7 +49,8 @@ def prepare(
     ledger = settle(workspace, recorded) if loads else recorded
     current, said = ledger.effective, main_line.named(git, base, environment)
     if current is None or said is None:
-        raise RefusedError(f"{environment} ran nothing before; there is nothing to roll back to")
+        nothing = f"{environment} ran nothing before; there is nothing to roll back to"
+        raise RefusedError(broken(git, recorded, base) or nothing)
     astray = said.blob != current.record
     target = current if astray and to is None else _find(ledger, to)
     if target is None:
