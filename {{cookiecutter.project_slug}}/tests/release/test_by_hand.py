@@ -19,8 +19,6 @@ RECORD = "deploy/production/model.yaml"
         ("intent: promote", "intent: hotfix"),
         ("intent: promote", "intent: anchor"),
         ("image: null", "image: registry.example/other@sha256:" + "0" * 64),
-        ("version: ", "version: x"),
-        ("requested_by: ", "requested_by: x"),
     ],
 )
 def test_a_record_edited_around_the_model_that_runs_is_refused(
@@ -75,16 +73,16 @@ def test_another_history_on_this_machine_is_not_main_s(world: sandbox.Sandbox, h
     assert live(world) == known[0].model
 
 
-@pytest.mark.parametrize(
-    "name", ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE"]
-)
 def test_what_a_hook_inherits_points_git_nowhere_else(
-    world: sandbox.Sandbox, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: sandbox.Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = tmp_path / "other"
     subprocess.run(["git", "init", "-q", str(other)], check=True)
-    files = {"GIT_DIR": ".git", "GIT_INDEX_FILE": ".git/index"}
-    monkeypatch.setenv(name, str(other / files.get(name, "")))
+    for name, place in (
+        ("GIT_DIR", ".git"), ("GIT_WORK_TREE", ""), ("GIT_INDEX_FILE", ".git/index"),
+        ("GIT_OBJECT_DIRECTORY", ""), ("GIT_NAMESPACE", ""),
+    ):  # fmt: skip
+        monkeypatch.setenv(name, str(other / place))
     first = live(world)
     second = release_both(world, BETTER)
     assert (live(world), second != first) == (second, True)
