@@ -140,11 +140,11 @@ def test_what_was_read_once_is_not_asked_of_git_again(world: sandbox.Sandbox) ->
     grow(world, 40)
     first = world.here.ledger("production", world.here.git.base())
     world.look_again()
-    anew = ledger_branch.read(
+    by_git = ledger_branch.read(
         world.here.git, "production", first.main, world.clock, lambda *_: True
     )
     again = world.here.ledger("production", first.main)
-    assert first == again == anew
+    assert first == again == by_git
     names = [f"{entry.commit}:ledger.json" for entry in first.entries]
     asked = counted(lambda: known(world).read(names, ledger_reader.MAX_BYTES))
     assert asked == 0

@@ -1,6 +1,6 @@
 """What a ledger's commits hold, as this machine read it before: what a commit holds never changes.
 
-To ask git for a thousand entries again takes three quarters of the time of reading them.
+To ask git for a thousand entries each time takes a third of `model status`.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from .git import Git
 from .git_objects import Object
 
 ENOUGH = 64  # new ones that are worth writing all: fewer are asked of git again in no time
-MOST = 32 * 2**20  # bytes of a file that is kept; a ledger that holds more is read anew
+MOST = 32 * 2**20  # bytes of a file that is kept; of one that holds more, git is asked each time
 
 
 class KnownObjects:
