@@ -156,7 +156,7 @@ def test_what_main_names_and_is_not_released_is_no_champion(
         world.git("rm", "-r", "--quiet", "deploy/staging")
         world.git("commit", "--quiet", "--message", "Remove")
         world.git("push", "--quiet", "origin", "main")
-    with pytest.raises(errors.RefusedError, match="removed from main|not released|already: run"):
+    with pytest.raises(errors.RefusedError, match="removed from main|not released|already: `model"):
         world.promote("staging")
     assert live(world, "staging") == first
     world.roll_back("staging")

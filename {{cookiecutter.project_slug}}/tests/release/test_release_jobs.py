@@ -178,9 +178,9 @@ def approve(world: sandbox.Sandbox, fake: FakeGitHub) -> None:
     number = len(fake.rows) + 1
     pull: dict[str, Any] = {
         "number": number, "merged_at": "2026-11-21T12:00:00Z", "base": {"ref": "main"},
-        "head": {"sha": "h"}, "user": {"login": "ben"}, "merge_commit_sha": commit,
+        "head": {"sha": commit}, "user": {"login": "ben"}, "merge_commit_sha": commit,
     }  # fmt: skip
-    review = {"user": {"login": "ann", "type": "User"}, "state": "APPROVED", "commit_id": "h"}
+    review = {"user": {"login": "ann", "type": "User"}, "state": "APPROVED", "commit_id": commit}
     fake.permissions["ann"] = "write"
     fake.rows[f"/commits/{commit}/pulls"] = [pull]
     fake.rows[f"/pulls/{number}/reviews"] = [review]
@@ -215,7 +215,6 @@ def test_rules_that_nobody_approved_are_refused_until_they_are_undone(
     approve(world, fake)  # of the note: nobody looked at what lies below
     passed, message = rules(world, fake)
     assert (passed, message.split()[0]) == (False, pushed[:7])
-    world.git("rm", "--quiet", "src/note.txt")
     world.commit("policy.yaml", other)
     assert rules(world, fake)[0], "it is again as it was approved"
 
