@@ -33,6 +33,7 @@ from {{ cookiecutter.package_name }}.monitoring import (
     monitor,
 )
 from {{ cookiecutter.package_name }}.pipeline import (
+    again,
     artifact,
     evaluate,
     evaluation,
@@ -80,7 +81,10 @@ from {{ cookiecutter.package_name }}.release import (
     ledger_key,
     ledger_reader,
     libraries,
+    limits,
+    limits_server,
     main_line,
+    measure,
     observe,
     order,
     own_code,
@@ -93,6 +97,7 @@ from {{ cookiecutter.package_name }}.release import (
     proposal,
     protection,
     pull_request,
+    rebuild,
     record,
     registry,
     release,
@@ -143,6 +148,7 @@ from {{ cookiecutter.package_name }}.serving import (
 )
 
 __all__ = [
+    "again",
     "answer",
     "answers",
     "approval",
@@ -204,9 +210,12 @@ __all__ = [
     "ledger_key",
     "ledger_reader",
     "libraries",
+    "limits",
+    "limits_server",
     "logs",
     "main_line",
     "markdown",
+    "measure",
     "metrics",
     "model",
     "monitor",
@@ -233,6 +242,7 @@ __all__ = [
     "protection",
     "protocol",
     "pull_request",
+    "rebuild",
     "record",
     "registry",
     "rehearse",

@@ -164,6 +164,11 @@ class EnvironmentRules(Strict):
     port: Annotated[int, Field(ge=0, lt=65536)] = Field(
         0, description="embedded deployment; 0: any"
     )
+    rebuild: Literal["train", "rows"] | None = Field(
+        None,
+        description="what verification makes again at the source commit, or refuses; default: the"
+        " model where that takes less than ten minutes, else the holdout, and it says what it is",
+    )
     retired: bool = Field(False, description="nothing is released here any more; its ledger stays")
 
     def approvals_for(self, rollback: bool) -> int:

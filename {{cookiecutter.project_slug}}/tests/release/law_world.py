@@ -21,12 +21,14 @@ from ..package import (
     evaluation,
     figures,
     files,
+    gate,
     git,
     golden,
     ledger_branch,
     plots,
     promote,
     pull_request,
+    rebuild,
     record,
     store,
     workspace,
@@ -129,10 +131,9 @@ class World:
             here.store.fetch(model)
             if champion:
                 here.store.fetch(champion)
-            return self.figures(model, champion), SimpleNamespace(candidate=model)
-
-        def answers(_: Any, model: str) -> dict[str, float]:
-            return {f"{row}": self.kinds[model].answers / 10 for row in range(16)}
+            answers = {f"{row}": self.kinds[model].answers / 10 for row in range(16)}
+            scored = SimpleNamespace(candidate=model)
+            return figures.Measured(self.figures(model, champion), scored, answers, ())  # type: ignore[arg-type]
 
         def check(_: str, __: Any, model: str) -> list[str]:
             return [] if self.kinds[model].golden else ["golden row 0: expected 1, got 2"]
@@ -149,9 +150,8 @@ class World:
             return commit
 
         for module in (figures, promote):
-            patch.setattr(module, "evaluate_stored", evaluate)
-        patch.setattr(figures, "read_holdout", lambda _: None)
-        patch.setattr(figures, "answers_of", answers)
+            patch.setattr(module, "measured", evaluate)
+        patch.setattr(rebuild, "check", lambda *_: gate.Finding("rebuilt", True, "as it is"))
         patch.setattr(plots, "write", lambda *_: [], raising=False)
         patch.setattr(plots, "draw", lambda *_: {}, raising=False)  # its name on newer mains
         patch.setattr(golden, "check", check)

@@ -57,6 +57,7 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int
     runtime: Literal["onnx", "scikit-learn"] = "scikit-learn"
     not_onnx: str | None = None
+    data: dict[str, str] = {}  # digests of the rows: `train`, `holdout`; none before there were any
     schema: int = 1
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from .gate import Finding
+from .gate import NOT_REBUILT, Finding
 
 MAX_TEXT = 160  # characters of a name or a message
 
@@ -21,8 +21,13 @@ def code(text: str) -> str:
 
 def line(finding: Finding) -> str:
     """A rule or check as an item of a list."""
-    sign = "✅" if finding.passed else "❌"
-    return f"- {sign} **{escape(finding.name)}** {escape(finding.message)}"
+    return f"- {sign(finding)} **{escape(finding.name)}** {escape(finding.message)}"
+
+
+def sign(finding: Finding) -> str:
+    """What passes only because nobody could look is no tick."""
+    doubtful = "⚠️" if finding.message.startswith(NOT_REBUILT) else "✅"
+    return doubtful if finding.passed else "❌"
 
 
 def folded(title: str, lines: Iterable[str]) -> list[str]:

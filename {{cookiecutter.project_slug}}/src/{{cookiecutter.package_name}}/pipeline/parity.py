@@ -45,13 +45,13 @@ def parity(model: Model, served: Runtime, rows: pd.DataFrame) -> Parity:
         not_onnx=model.card.not_onnx,
         rows=len(every),
         different=_different(expected, found, largest, told),
-        largest_difference=_largest(_apart(expected, found, largest, told), least=0.0),
+        largest_difference=_largest(apart(expected, found, largest, told), least=0.0),
         online_rows=len(online),
         online_different=_online(served, online, largest, told),
     )
 
 
-def _apart(expected: np.ndarray, found: np.ndarray, largest: float, told: Signature) -> np.ndarray:
+def apart(expected: np.ndarray, found: np.ndarray, largest: float, told: Signature) -> np.ndarray:
     """How far answers differ: probabilities as they are, values as a part of the largest."""
     scale = np.maximum(np.abs(expected), largest) if told.task == "regression" else 1.0
     apart: np.ndarray = np.abs(expected - found) / scale
@@ -65,7 +65,7 @@ def _largest(values: np.ndarray, least: float = 1.0) -> float:
 
 def _different(expected: np.ndarray, found: np.ndarray, largest: float, told: Signature) -> int:
     """How many rows get another answer; those without an answer in training do not count."""
-    wrong = ~(_apart(expected, found, largest, told) <= TOLERANCE)  # NaN is wrong
+    wrong = ~(apart(expected, found, largest, told) <= TOLERANCE)  # NaN is wrong
     if told.task == "classification":
         wrong |= (expected >= told.limit) != (found >= told.limit)
     return int((wrong & ~np.isnan(expected)).sum())

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from ..config import HIGHER_IS_BETTER
 from .evaluation import Estimate, Evaluation, Metric, Slice
 from .gate import Finding, figure, got_worse, interval, passed, slice_name
-from .markdown import code, escape, folded, line
+from .markdown import code, escape, folded, line, sign
 
 MAX_BODY = 65_536  # characters, GitHub's limit
 FIRST = " **This is the first model here**: absolute limits only."
 MAX_FAILURES, MAX_LISTED = 5, 60  # with markdown.MAX_TEXT they keep a report below that
+TRUSTED = "source", "rebuilt", "attestation", "staging first", "soak", "numbers", "comparison"
 PICTURES = {
     "roc": "roc_auc", "pr": "pr_auc", "calibration": "calibration_error",
     "predicted": "r2", "residuals": "mae",
@@ -156,12 +157,12 @@ def _costs(evaluation: Evaluation) -> Iterator[tuple[str, str, str, str]]:
 
 def _limit(finding: Finding) -> str:
     """The limit in a finding's message, such as `≥ 0.9`."""
-    for words, sign in (
+    for words, symbol in (
         ("needs at least ", "≥ "), ("may be at most ", "≤ "), ("budget ", "≤ "),
         ("may be worse by at most ", "worse ≤ "), ("needs a gain of at least ", "gain ≥ "),
     ):  # fmt: skip
         if words in finding.message:
-            return sign + finding.message.rsplit(words, 1)[1]
+            return symbol + finding.message.rsplit(words, 1)[1]
     return finding.message
 
 
@@ -190,8 +191,8 @@ def _worse(evaluation: Evaluation) -> Iterator[str]:
 
 def _trust(promotion: Promotion) -> Iterator[str]:
     said = [
-        f"{'✅' if check.passed else '❌'} {escape(check.message)}"
-        for name in ("source", "attestation", "staging first", "soak", "numbers", "comparison")
+        f"{sign(check)} {escape(check.message)}"
+        for name in TRUSTED
         for check in promotion.checks
         if check.name == name
     ]

@@ -87,9 +87,7 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
     from .export import served_by
     from .profile import profile
 
-    frame = schema.checked(params, root)
-    held_out = split.holdout_mask(frame, params)
-    fit_rows, holdout = frame[~held_out].reset_index(drop=True), frame[held_out]
+    frame, fit_rows, holdout = divide(params, root)
     if len(fit_rows) < MIN_ROWS or len(holdout) < MIN_ROWS:
         raise InputError(
             f"{params.data.source}: {len(fit_rows)} rows to train on and {len(holdout)} held out;"
@@ -112,6 +110,9 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
         estimator.fit(inputs, target)
     except ValueError as error:
         raise InputError(f"params.yaml: model.parameters: {' '.join(str(error).split())}") from None
+    temporary = directory / ".holdout.tmp"
+    write_holdout(holdout, temporary)
+    rows = {"train": split.digest(fit_rows), "holdout": digest_of(temporary)}
     card = ModelCard(
         signature=signature,
         estimator=params.model.estimator,
@@ -120,6 +121,7 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
         rows={"train": len(fit_rows), "holdout": len(holdout)},
         libraries=libraries(),
         seed=params.seed,
+        data=rows,
     )
     model = Model(card, estimator)
     shown = to_frame(pd.concat([fit_rows.head(MAX_ROWS), holdout]), columns)
@@ -127,15 +129,29 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
     reference = profile(inputs, columns, model.scores(inputs))
     golden = _golden(signature, runtime, inputs)
     digest = write_model(directory / "model", card, estimator, reference, golden, onnx)
-    temporary = directory / ".holdout.tmp"
-    temporary.mkdir(exist_ok=True)
-    holdout.to_parquet(temporary / "holdout.parquet", index=False)
     replace_directory(temporary, directory / "holdout")
-    candidate = Candidate(
-        input_key(params, root), digest, split.digest(fit_rows), digest_of(directory / "holdout")
-    )
+    candidate = Candidate(input_key(params, root), digest, rows["train"], rows["holdout"])
     candidate.write(directory)
     return candidate
+
+
+def divide(params: Params, root: Path) -> "tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]":
+    """All rows, checked and typed; those to fit on, index 0..n-1; and those that are held out.
+
+    Raises:
+        RefusedError: Rows break the schema.
+    """
+    from .. import schema, split
+
+    frame = schema.checked(params, root)
+    held_out = split.holdout_mask(frame, params)
+    return frame, frame[~held_out].reset_index(drop=True), frame[held_out]
+
+
+def write_holdout(rows: "pd.DataFrame", directory: Path) -> None:
+    """Write the rows that are held out, for `read_holdout`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    rows.to_parquet(directory / "holdout.parquet", index=False)
 
 
 def read_holdout(directory: Path) -> "pd.DataFrame":

@@ -7,6 +7,7 @@ from typing import Literal
 
 from ..errors import InputError
 from ..pipeline.gate import Finding
+from .git import BRANCH
 from .github import GitHub
 from .record import Record
 
@@ -41,6 +42,7 @@ def check(github: GitHub | None, record: Record) -> Iterator[Finding]:
     command = [
         "gh", "attestation", "verify", f"oci://{record.image}", "--repo", name,
         "--signer-workflow", f"{name}/{SIGNER}", "--source-digest", record.source.commit,
+        "--source-ref", f"refs/heads/{BRANCH}",
     ]  # fmt: skip
     environment = os.environ | {"GH_TOKEN": github.repository.token}
     try:
@@ -51,5 +53,5 @@ def check(github: GitHub | None, record: Record) -> Iterator[Finding]:
     except (OSError, subprocess.TimeoutExpired) as error:
         fault = f"gh: {error}"
     line = fault.splitlines()[-1] if fault else ""
-    good = f"{SIGNER} signed the image, built from {record.source.commit[:7]}"
+    good = f"{SIGNER} signed the image, built on main from {record.source.commit[:7]}"
     yield Finding("attestation", not fault, f"not verified: {line}" if fault else good)

@@ -1,22 +1,31 @@
 """What a record claims about its model, recomputed from artefacts that are fetched by digest."""
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..config import Policy
 from ..errors import RefusedError
-from ..files import sha256
-from ..pipeline.evaluate import Scored, evaluate, same_numbers
+from ..files import read_json, sha256
+from ..pipeline.evaluate import Scored, same_numbers
 from ..pipeline.evaluation import Evaluation
 from ..pipeline.gate import Finding, judge
-from ..pipeline.train import read_holdout
-from . import rendered
-from .answers import answers_of
+from . import measure, rebuild, rendered
 from .change import Change
+from .limits import limited
 from .record import DataDigests, Record, folder, short
 from .store import MissingError
 from .workspace import Workspace
 
-LOADED = ("model", "holdout", "numbers", "rendered")  # findings of a job that loads the model
+LOADED = (
+    "model",
+    "holdout",
+    "bound",
+    "onnx",
+    "numbers",
+    "rendered",
+    "rebuilt",
+)  # findings of a job that loads the model
 
 
 @dataclass(frozen=True)
@@ -29,27 +38,42 @@ class Figures:
     away: str | None = None
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a process that loads the model found: see measure.py."""
+
+    evaluation: Evaluation
+    scored: Scored
+    answers: dict[str, float]
+    findings: tuple[Finding, ...]
+
+
 def check(workspace: Workspace, change: Change, record: Record, policy: Policy) -> Figures:
-    """Evaluate again, and compare with what the record says."""
+    """Evaluate again, and compare with what the record says; make again what can be."""
     claimed, checks = _claims(workspace, change, record)
     checks += [artefact(workspace, "model", record.model)]
     checks += [artefact(workspace, "holdout", record.data.holdout)]
     if not all(check.passed for check in checks[-2:]):
         return Figures(tuple(checks), away=_missing(workspace, record))
-    recomputed, scored = evaluate_stored(
+    found = measured(
         workspace, record.model, record.replaces.model, record.data, record.source.commit, policy
     )
-    differences = same_numbers(recomputed, claimed)
-    message = f"recomputed on {recomputed.rows} holdout rows: "
+    # What an older version made says nothing of its rows; it was released as it was.
+    old = change.recorded is not None and record.key is None
+    checks += [finding for finding in found.findings if not (old and finding.name == "bound")]
+    if not old and record.key is None:
+        checks.append(Finding("bound", False, "the record has no key: run `model promote` again"))
+    differences = same_numbers(found.evaluation, claimed)
+    message = f"recomputed on {found.evaluation.rows} holdout rows: "
     message += f"differ: {'; '.join(differences[:3])}" if differences else "equal"
     checks.append(Finding("numbers", not differences, message))
     if not differences:  # figures that are wrong are not drawn
-        about = (change.head, change.environment, record, claimed, scored, policy)
+        about = (change.head, change.environment, record, claimed, found.scored, policy)
         then = change.recorded is not None or record.schema_version == 1
         checks.append(rendered.check_rendered(workspace.git, *about, released=then))
-    holdout = read_holdout(workspace.store.fetch(record.data.holdout))
-    answers = answers_of(holdout, scored.candidate)
-    return Figures(tuple(checks), judge(recomputed, policy), answers)
+    if not old and all(check.passed for check in checks):
+        checks.append(rebuild.check(workspace, record, policy.environments[change.environment]))
+    return Figures(tuple(checks), judge(found.evaluation, policy), found.answers)
 
 
 def take(
@@ -65,29 +89,44 @@ def take(
     return Figures(tuple(checks), judge(claimed, policy), answers)
 
 
-def evaluate_stored(
+def measured(
     workspace: Workspace, model: str, champion: str | None, data: DataDigests, commit: str,
     policy: Policy,
-) -> tuple[Evaluation, Scored]:  # fmt: skip
-    """Evaluate a packaged model on its pinned holdout, fetched by digest.
+) -> Measured:  # fmt: skip
+    """Evaluate a packaged model on its pinned holdout, fetched by digest, in a process of its own.
 
     The slices are those of params.yaml at `commit`, the source of the model.
 
     Raises:
-        RefusedError: An artefact vanished or was changed.
+        RefusedError: An artefact vanished or was changed, or needs more memory or time than it may.
     """
-    return evaluate(
-        workspace.store.fetch(model),
-        workspace.store.fetch(champion) if champion else None,
-        read_holdout(workspace.store.fetch(data.holdout)),
-        candidate_digest=model,
-        champion_digest=champion,
-        holdout_digest=data.holdout,
-        slices=workspace.params_at(commit).slices,
-        mandatory=policy.slice_columns,
-        slice_metric=policy.slices.metric if policy.slices else None,
-        min_rows=policy.slices.min_rows if policy.slices else 1,
-    )
+    params, slices = workspace.params_at(commit), policy.slices
+    arguments = {
+        "model": str(workspace.store.fetch(model)),
+        "champion": str(workspace.store.fetch(champion)) if champion else None,
+        "holdout": str(workspace.store.fetch(data.holdout)),
+        "params": params.model_dump(mode="json"),
+        "data": {"train": data.train, "holdout": data.holdout},
+        "options": {
+            "candidate_digest": model,
+            "champion_digest": champion,
+            "holdout_digest": data.holdout,
+            "slices": params.slices,
+            "mandatory": policy.slice_columns,
+            "slice_metric": slices.metric if slices else None,
+            "min_rows": slices.min_rows if slices else 1,
+        },
+    }
+    with tempfile.TemporaryDirectory(prefix="measured-") as name:
+        folder = Path(name)
+        limited(f"model {short(model)}", f"{measure.__name__}:measure", arguments, folder)
+        facts = read_json(folder / "facts.json")
+        return Measured(
+            Evaluation.read(folder / "evaluation.json"),
+            measure.read_scored(facts["scored"], folder / "scored.npz"),
+            dict(facts["answers"]),
+            tuple(Finding(**finding) for finding in facts["findings"]),
+        )
 
 
 def artefact(workspace: Workspace, name: str, digest: str) -> Finding:

@@ -150,6 +150,11 @@ class Git:
         found = self.run("rev-list", "--first-parent", *options, commit, "--", *paths)
         return tuple(found.split())
 
+    def version(self, commit: str) -> str:
+        """What is built from a commit is called: its day and its name."""
+        day = self.run("show", "-s", "--format=%cd", "--date=format:%Y.%m.%d", commit)
+        return f"{day}+{commit[:7]}"
+
     def objects(self, names: Sequence[str], most: int) -> list[Object]:
         """What each name, such as `COMMIT:path`, stands for. Content is read of files only, and of
         none that is larger than `most` bytes (0: of none)."""

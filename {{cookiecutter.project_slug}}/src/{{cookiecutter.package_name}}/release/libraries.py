@@ -55,8 +55,8 @@ def python(requirements: Sequence[Requirement], folder: Path, commit: str) -> Pa
     Raises:
         LibrariesError: It cannot be made; offline, for example.
     """
-    differing = list(_differing(requirements))
-    if not differing and not _job_owns_this():
+    lacking = list(differing(requirements))
+    if not lacking and not _job_owns_this():
         return Path(sys.executable)
     pins = sorted(map(str, requirements))
     key = "\n".join([platform.python_version(), platform.machine(), *pins])
@@ -64,12 +64,12 @@ def python(requirements: Sequence[Requirement], folder: Path, commit: str) -> Pa
     interpreter = place / "bin" / "python"
     with alone(folder):
         if not interpreter.exists():  # nor where the Python that it was made from is gone
-            why = "; ".join(differing) or "the job's own are removed by the next job"
+            why = "; ".join(lacking) or "the job's own are removed by the next job"
             _make(place, pins, f"the libraries of source commit {commit[:7]} ({why})")
     return interpreter
 
 
-def _differing(requirements: Sequence[Requirement]) -> Iterator[str]:
+def differing(requirements: Sequence[Requirement]) -> Iterator[str]:
     """What is not installed here as it is pinned."""
     for requirement in requirements:
         try:

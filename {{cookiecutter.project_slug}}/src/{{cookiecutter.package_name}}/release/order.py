@@ -77,9 +77,12 @@ def comparison(change: Change, record: Record) -> Finding:
 
 
 def source(git: Git, change: Change, record: Record) -> Finding:
-    """Whether the model was built from main."""
-    on_main = record.source.commit in git.line(change.parent)
-    built = f"built from {record.source.commit[:7]}, which is {'' if on_main else 'not '}on main"
+    """Whether the model was built from main, and is called after that."""
+    commit = record.source.commit
+    on_main = commit in git.line(change.parent)
+    built = f"built from {commit[:7]}, which is {'' if on_main else 'not '}on main"
+    if on_main and change.recorded is None and record.version != (name := git.version(commit)):
+        return Finding("source", False, f"{built}, and is not called {name} after it")
     return Finding("source", on_main, built)
 
 

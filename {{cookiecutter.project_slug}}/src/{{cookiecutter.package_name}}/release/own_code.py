@@ -55,7 +55,7 @@ def prepare(git: Git, record: Record, folder: Path) -> Program:
             replace_directory(temporary, place)
         (place / STAMP).touch()
         _forget(folder)
-    package = _package(place / "src", commit)
+    package = package_of(place / "src", commit)
     requirements = needed(place / "pyproject.toml", record.runtime, commit)
     return Program(python(requirements, folder / "libraries", commit), place / "src", package)
 
@@ -87,7 +87,7 @@ def _digest(place: Path) -> str:
     return digest.hexdigest()
 
 
-def _package(source: Path, commit: str) -> str:
+def package_of(source: Path, commit: str) -> str:
     """The package's name at that commit, which need not be today's."""
     found = [path.parts[-3] for path in source.glob("*/serving/app.py")]
     if len(found) != 1:

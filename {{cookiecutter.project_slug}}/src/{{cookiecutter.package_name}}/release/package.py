@@ -34,10 +34,9 @@ def package(workspace: Workspace, run: str | None = None, image: str | None = No
     if known and known.model == candidate.model and known.source.commit in git.line(head):
         provenance = known
     else:
-        day = git.run("show", "-s", "--format=%cd", "--date=format:%Y.%m.%d", head)
         provenance = Provenance(
             model=candidate.model,
-            version=f"{day}+{head[:7]}",
+            version=git.version(head),
             source=Source(commit=head, run=run),
             data=DataDigests(train=candidate.train, holdout=candidate.holdout),
             key=candidate.key,

@@ -10,7 +10,7 @@ from ..pipeline.train import Candidate
 from . import rendered
 from .change import Ledgers
 from .confirm import settled
-from .figures import evaluate_stored
+from .figures import measured
 from .pending import RunsAlreadyError, refuse_pending
 from .proposal import Opened, Proposal, find_open, publish
 from .record import Provenance, Record, Replaces, folder, short
@@ -82,9 +82,8 @@ def prepare(
             return already
 
     champion = current.model if current else None
-    evaluation, scored = evaluate_stored(
-        workspace, digest, champion, candidate.data, candidate.source.commit, policy
-    )
+    found = measured(workspace, digest, champion, candidate.data, candidate.source.commit, policy)
+    evaluation, scored = found.evaluation, found.scored
     text = evaluation.write().encode()
     record = Record(
         environment=environment,
@@ -94,6 +93,7 @@ def prepare(
         runtime=evaluation.parity.runtime,
         source=candidate.source,
         data=candidate.data,
+        key=candidate.key,
         evaluation=sha256(text),
         policy=sha256(git.show(base, "policy.yaml") or b""),
         rendering=rendered.rendering(),

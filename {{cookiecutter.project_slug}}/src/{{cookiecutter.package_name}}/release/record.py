@@ -64,6 +64,7 @@ class Record(Strict):
     runtime: Literal["onnx", "scikit-learn"] = Field(description="what serves the model")
     source: Source
     data: DataDigests
+    key: Digest | None = Field(None, description="the digest of everything that decided the model")
     evaluation: Digest
     policy: Digest
     rendering: Rendering | None = Field(

@@ -1,0 +1,154 @@
+"""Is this what its source commit gives? The model is trained again there, or its rows are divided
+again, with the code, params.yaml and data of that commit."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ..config import EnvironmentRules
+from ..errors import ModelError, RefusedError
+from ..files import canonical_json, read_json, sha256, write_atomically
+from ..pipeline.artifact import digest_of
+from ..pipeline.gate import NOT_REBUILT, Finding
+from ..pipeline.train import Candidate, libraries
+from . import measure
+from .git import Git, GitError
+from .libraries import differing, needed
+from .limits import LimitError, limited
+from .measure import TOLERANCE
+from .own_code import package_of
+from .record import Record
+from .workspace import Workspace
+
+SECONDS = 600.0  # of training, where policy.yaml does not ask for it
+MOST_SECONDS = 6 * 3600.0
+
+
+class NotRebuiltError(ModelError):
+    """It cannot be made again here; that says nothing about the model."""
+
+
+def check(workspace: Workspace, record: Record, rules: EnvironmentRules) -> Finding:
+    """Make again what the policy asks for, once on this machine."""
+    facts = record.model_dump(mode="json", include={"model", "source", "data", "key"})
+    about = [facts, rules.rebuild, libraries()]
+    place = workspace.state / "rebuilt" / f"{sha256(canonical_json(about).encode())[7:]}.json"
+    if place.is_file():
+        return Finding("rebuilt", True, str(read_json(place)["message"]))
+    try:
+        message = _rebuilt(workspace, record, rules.rebuild)
+        write_atomically(place, canonical_json({"message": message}))
+    except NotRebuiltError as error:
+        return Finding("rebuilt", rules.rebuild is None, f"{NOT_REBUILT}{error}")
+    except RefusedError as error:
+        return Finding("rebuilt", False, str(error))
+    return Finding("rebuilt", True, message)
+
+
+def _rebuilt(workspace: Workspace, record: Record, asked: str | None) -> str:
+    """What was found to be the same.
+
+    Raises:
+        RefusedError: Something else comes out.
+        NotRebuiltError: It could not be made.
+    """
+    commit = record.source.commit
+    with tempfile.TemporaryDirectory(prefix="rebuilt-") as name:
+        tree, output = Path(name) / "source", Path(name) / "output"
+        output.mkdir()
+        package = _check_out(workspace.git, record, tree)
+        made = output / "candidate"
+        if asked != "rows":
+            seconds = SECONDS if asked is None else MOST_SECONDS
+            if _run(f"{package}.pipeline.again:make", commit, tree, output, seconds):
+                return _same_model(workspace, record, made, Path(name))
+            if asked == "train":
+                raise NotRebuiltError(f"training at {commit[:7]} takes over {seconds / 3600:g} h")
+        if not _run(f"{package}.pipeline.again:hold_out", commit, tree, output, SECONDS):
+            raise NotRebuiltError(f"dividing the rows of {commit[:7]} takes over {SECONDS:g} s")
+        _same_rows(record, (made / "train").read_text(), made / "holdout")
+    if asked == "rows":
+        return (
+            f"the rows were divided again at {commit[:7]}: the same; policy.yaml asks for no more"
+        )
+    return f"{NOT_REBUILT}training takes over {SECONDS:g} s; {commit[:7]} gives the same rows"
+
+
+def _run(call: str, commit: str, tree: Path, output: Path, seconds: float) -> bool:
+    """Whether it was done in time."""
+    what = f"the code of {commit[:7]}"
+    try:
+        limited(what, call, {"root": str(tree)}, output, seconds=seconds, source=tree)
+    except LimitError as error:
+        if "not done" in str(error):
+            return False
+        raise NotRebuiltError(str(error)) from None
+    except RefusedError as error:
+        raise RefusedError(f"{commit[:7]} gives no model: {error}") from None
+    except ModelError as error:  # data that is not here; a network that may not be reached
+        raise NotRebuiltError(f"{commit[:7]}: {error}") from None
+    return True
+
+
+def _check_out(git: Git, record: Record, tree: Path) -> str:
+    """Put the files of the source commit there; the name of the package.
+
+    Raises:
+        NotRebuiltError: What it needs is not here.
+    """
+    commit = record.source.commit
+    with tempfile.TemporaryDirectory(prefix="index-") as name:
+        index = Path(name) / "index"
+        try:
+            git.run("read-tree", commit, index=index)
+            git.run("checkout-index", "--all", f"--prefix={tree}/", index=index)
+        except GitError as error:
+            raise NotRebuiltError(f"{commit[:7]}: {error}") from None
+    try:
+        package = package_of(tree / "src", commit)
+        lacking = list(differing(needed(tree / "pyproject.toml", "scikit-learn", commit)))
+    except RefusedError as error:
+        raise NotRebuiltError(str(error)) from None
+    if lacking:
+        raise NotRebuiltError(f"{commit[:7]} needs {', '.join(lacking[:3])}")
+    if not (tree / "src" / package / "pipeline" / "again.py").is_file():
+        raise NotRebuiltError(f"{commit[:7]} is of a version that cannot be asked")
+    return package
+
+
+def _same_rows(record: Record, train: str, holdout: Path) -> None:
+    wrong = [
+        name
+        for name, there, here in (
+            ("training rows", train, record.data.train),
+            ("holdout", digest_of(holdout), record.data.holdout),
+        )
+        if there != here
+    ]
+    if wrong:
+        commit = record.source.commit[:7]
+        raise RefusedError(f"{commit} gives other {' and another '.join(wrong)} than the record's")
+
+
+def _same_model(workspace: Workspace, record: Record, made: Path, folder: Path) -> str:
+    commit, found = record.source.commit[:7], Candidate.read(made)
+    _same_rows(record, found.train, made / "holdout")
+    same = digest_of(made / "model") == record.model
+    facts: dict[str, Any] = {"libraries": True, "others": [], "largest": 0.0, "rows": 0}
+    if not same:
+        places = {"model": record.model, "holdout": record.data.holdout}
+        paths = {name: str(workspace.store.fetch(digest)) for name, digest in places.items()}
+        paths["again"] = str(made / "model")
+        limited("comparing models", f"{measure.__name__}:compare", paths, folder)
+        facts = read_json(folder / "apart.json")
+    if facts["others"]:
+        raise RefusedError(f"{commit} gives a model with another {facts['others'][0]}")
+    if not facts["largest"] <= TOLERANCE:
+        text = f"{commit} gives another model: answers differ by up to {facts['largest']:.2g}"
+        raise RefusedError(f"{text} of {facts['rows']} rows")
+    if facts["libraries"] and record.key not in (None, found.key):
+        raise RefusedError(f"{commit} has other inputs than the record's key says")
+    if same:
+        return f"trained again at {commit}: the same bytes"
+    answers = f"{facts['rows']} answers at most {facts['largest']:.1g} apart"
+    return f"trained again at {commit}: other bytes, and {answers} (allowed: {TOLERANCE:g})"

@@ -1,0 +1,319 @@
+"""A record, its model, its rows and its code are one thing: what is swapped for another is refused,
+however consistent the rest of the lie is."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from ..conftest import BETTER
+from ..package import (
+    artifact,
+    config,
+    errors,
+    export,
+    features,
+    measure,
+    package,
+    rebuild,
+    record,
+    sandbox,
+    train,
+    verify,
+)
+from . import changes
+
+Lie = Callable[[sandbox.Sandbox, record.Provenance], dict[str, Any]]
+
+
+def packaged(world: sandbox.Sandbox, model: dict[str, Any] = BETTER) -> record.Provenance:
+    return world.here.store.provenance(world.candidate(model))
+
+
+def refused(world: sandbox.Sandbox) -> str:
+    """What refuses the promotion of the candidate."""
+    with pytest.raises(errors.RefusedError) as caught:
+        world.promote("staging")
+    return str(caught.value)
+
+
+def said(world: sandbox.Sandbox, head: str) -> dict[str, tuple[bool, str]]:
+    found = verify.verify(world.here, changes.proposed(world, head, "staging"))
+    return {f.name: (f.passed, f.message) for f in found.checks}
+
+
+def forged(world: sandbox.Sandbox, honest: record.Provenance, **changes: Any) -> None:
+    """What a person who may write to the store makes it say of the candidate."""
+    world.here.store.save(honest.model_copy(update=changes))
+    place = world.here.root / "candidate" / "inputs.json"
+    found = train.Candidate.read(place.parent)
+    content = found.__dict__ | {"model": changes.get("model", honest.model)}
+    train.Candidate(**content).write(place.parent)
+
+
+def easier(world: sandbox.Sandbox, of: record.Provenance) -> str:
+    """A holdout with the rows that the model has right."""
+    kept = world.here.store.fetch(of.data.holdout)
+    rows = train.read_holdout(kept)
+    model = artifact.Model.load(world.here.store.fetch(of.model))
+    scores = model.scores(features.to_frame(rows, model.signature.columns))
+    right = (scores >= 0.5) == (rows["diagnosis"] == "malignant")
+    sure = right & (np.abs(scores - 0.5) > 0.3)
+    directory = world.here.root / "easier"
+    directory.mkdir()
+    rows[np.asarray(sure)].to_parquet(directory / "holdout.parquet", index=False)
+    digest = world.here.store.put(directory)
+    shutil.rmtree(directory)
+    return digest
+
+
+def retold(world: sandbox.Sandbox, honest: record.Provenance, change: Callable[[Any], None]) -> str:
+    """A model with changed weights whose every file agrees with them; and nothing says so."""
+    kept = world.here.store.fetch(honest.model)
+    model = artifact.Model.load(kept)
+    change(model.estimator)
+    directory = world.here.root / "retold"
+    shutil.copytree(kept, directory)
+    (directory / "model.skops").write_bytes(artifact.dump_estimator(model.estimator))
+    (directory / "model.onnx").write_bytes(export.to_onnx(model.estimator, model.signature))
+    digest = world.here.store.put(directory)
+    shutil.rmtree(directory)
+    return digest
+
+
+def nudge(by: float) -> Callable[[Any], None]:
+    def change(pipeline: Any) -> None:
+        pipeline[-1].coef_ *= 1 + by
+
+    return change
+
+
+def test_an_honest_model_is_trained_again_and_its_reviewer_is_told(world: sandbox.Sandbox) -> None:
+    packaged(world)
+    body = world.promote("staging").pull_request.body
+    assert "trained again at " in body
+    assert "the same bytes" in body
+
+
+def test_an_easier_holdout_is_refused(world: sandbox.Sandbox) -> None:
+    honest = packaged(world)
+    data = record.DataDigests(train=honest.data.train, holdout=easier(world, honest))
+    forged(world, honest, data=data)
+    assert "bound: the model says that it was not made from the record's holdout" in refused(world)
+
+
+def test_other_training_rows_are_refused(world: sandbox.Sandbox) -> None:
+    honest = packaged(world)
+    data = record.DataDigests(train="sha256:" + "1" * 64, holdout=honest.data.holdout)
+    forged(world, honest, data=data)
+    assert "the record's training rows" in refused(world)
+
+
+def test_a_backdoored_model_that_the_store_offers_for_these_inputs_is_refused(
+    world: sandbox.Sandbox,
+) -> None:
+    honest = packaged(world)
+    bad = retold(world, honest, nudge(0.3))
+    forged(world, honest, model=bad)
+    shutil.rmtree(world.here.candidate)
+    assert world.here.restore_candidate(honest.key) == bad, "the store is believed as far as here"
+    assert package.package(world.here).model == bad
+    assert "rebuilt: " in (text := refused(world))
+    assert "gives another model: answers differ by up to" in text
+
+
+def test_what_another_processor_would_train_is_told_and_allowed(world: sandbox.Sandbox) -> None:
+    honest = packaged(world)
+    forged(world, honest, model=retold(world, honest, nudge(1e-7)))
+    head = world.promote("staging").pull_request.head
+    passed, message = said(world, head)["rebuilt"]
+    assert passed
+    assert "other bytes, and " in message
+
+
+def test_a_model_that_differs_only_where_the_holdout_does_not_look_is_refused(
+    world: sandbox.Sandbox,
+) -> None:
+    """A column that is zero in the holdout: the rows that are made have it."""
+
+    def change(pipeline: Any) -> None:
+        pipeline[0].named_transformers_["numbers"][0].statistics_[0] += 100  # of what is missing
+
+    honest = packaged(world)
+    forged(world, honest, model=retold(world, honest, change))
+    assert "gives another model" in refused(world)
+
+
+def test_a_graph_that_is_not_the_fitted_pipeline_is_refused(world: sandbox.Sandbox) -> None:
+    honest = packaged(world)
+    kept = world.here.store.fetch(honest.model)
+    model = artifact.Model.load(kept)
+    model.estimator[-1].coef_ *= 1 + 1e-6  # far below what a comparison of answers sees
+    directory = world.here.root / "graph"
+    shutil.copytree(kept, directory)
+    (directory / "model.onnx").write_bytes(export.to_onnx(model.estimator, model.signature))
+    forged(world, honest, model=world.here.store.put(directory))
+    assert "onnx: model.onnx is not what the fitted pipeline gives" in refused(world)
+
+
+def test_a_file_that_belongs_to_no_model_is_refused(world: sandbox.Sandbox) -> None:
+    honest = packaged(world)
+    directory = world.here.root / "more"
+    shutil.copytree(world.here.store.fetch(honest.model), directory)
+    (directory / "weights.bin").write_bytes(b"x")
+    forged(world, honest, model=world.here.store.put(directory))
+    assert "onnx: the model holds 'weights.bin'" in refused(world)
+
+
+def test_a_source_commit_with_other_parameters_is_refused(world: sandbox.Sandbox) -> None:
+    earlier = world.here.git.base()  # on main, and with another params.yaml
+    honest = packaged(world)
+    source = record.Source(commit=earlier)
+    forged(world, honest, source=source, version=world.here.git.version(earlier))
+    assert "the model.estimator of params.yaml" in refused(world)
+
+
+def test_a_source_commit_with_other_code_is_refused(world: sandbox.Sandbox) -> None:
+    """The same params.yaml, and a training that does something else."""
+    model = next((world.here.root / "src").glob("*/model.py"))
+    before = model.read_text()
+    path = model.relative_to(world.here.root).as_posix()
+    packaged(world)  # params.yaml is committed as it will be
+    world.commit(path, before.replace('strategy="median"', 'strategy="mean"'))
+    other = world.here.git.base()
+    world.commit(path, before)
+    honest = packaged(world)
+    forged(world, honest, source=record.Source(commit=other), version=world.here.git.version(other))
+    assert "rebuilt: " in refused(world)
+
+
+def test_a_version_that_does_not_name_its_commit_is_refused(world: sandbox.Sandbox) -> None:
+    honest = packaged(world)
+    forged(world, honest, version="2999.01.01+cafe123")
+    assert "source: " in refused(world)
+
+
+def test_another_key_is_refused(world: sandbox.Sandbox) -> None:
+    honest = packaged(world)
+    forged(world, honest, key="sha256:" + "2" * 64)
+    assert "has other inputs than the record's key says" in refused(world)
+
+
+def test_a_record_without_a_key_is_refused_unless_it_was_released_so(
+    world: sandbox.Sandbox,
+) -> None:
+    packaged(world)
+    head = world.promote("staging").pull_request.head
+    git = world.here.git
+    found = git.files(head, "deploy/staging")
+    content = yaml.safe_load(found["model.yaml"]) | {"key": None}
+    found["model.yaml"] = yaml.safe_dump(content, sort_keys=False).encode()
+    bad = git.commit_folder(git.base(), "deploy/staging", found, "No key")
+    assert said(world, bad)["bound"] == (False, "the record has no key: run `model promote` again")
+
+
+class TestNotRebuilt:
+    """What could not be made again is said; where policy.yaml asks for it, it is refused."""
+
+    @pytest.fixture
+    def away(self, world: sandbox.Sandbox) -> sandbox.Sandbox:
+        """The source commit needs a library that is not here."""
+        text = (world.here.root / "pyproject.toml").read_text()
+        start = next(line for line in text.splitlines() if '"pandas==' in line)
+        other = start[: start.index("==")] + '==0.1",'
+        world.commit("pyproject.toml", text.replace(start, other))
+        packaged(world)
+        return world
+
+    def test_the_reviewer_reads_so(self, away: sandbox.Sandbox) -> None:
+        body = away.promote("staging").pull_request.body
+        (line,) = [line for line in body.splitlines() if line.startswith("**Can I trust it?**")]
+        assert "⚠️ NOT REBUILT: " in line
+        assert "pandas" in line
+
+    @pytest.mark.parametrize("asked", ["train", "rows"])
+    def test_it_is_refused_where_the_policy_asks_for_it(
+        self, away: sandbox.Sandbox, asked: str
+    ) -> None:
+        policy = yaml.safe_load((away.here.root / "policy.yaml").read_text())
+        policy["environments"]["staging"]["rebuild"] = asked
+        away.commit("policy.yaml", yaml.safe_dump(policy))
+        assert "rebuilt: NOT REBUILT: " in refused(away)
+
+
+class TestSlow:
+    """Training that takes longer than verification may."""
+
+    @pytest.fixture
+    def slow(self, world: sandbox.Sandbox) -> sandbox.Sandbox:
+        model = next((world.here.root / "src").glob("*/model.py"))
+        path = model.relative_to(world.here.root).as_posix()
+        late = (
+            "\nimport os, time\n_fit = Pipeline.fit\ndef fit(*a, **k):\n"
+            "    time.sleep(60)\n    return _fit(*a, **k)\n"
+            "if 'rebuilt-' in os.getcwd():\n    Pipeline.fit = fit\n"
+        )
+        world.commit(path, model.read_text() + late)
+        return world
+
+    def test_its_rows_are_divided_again_and_the_rest_is_said(
+        self, slow: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(rebuild, "SECONDS", 4.0)
+        packaged(slow)
+        passed, message = said(slow, slow.promote("staging").pull_request.head)["rebuilt"]
+        assert passed
+        assert message.startswith("NOT REBUILT: training takes over 4 s")
+        assert message.endswith("gives the same rows")
+
+
+def test_only_rows_are_divided_again_where_the_policy_asks_for_no_more(
+    world: sandbox.Sandbox,
+) -> None:
+    policy = yaml.safe_load((world.here.root / "policy.yaml").read_text())
+    policy["environments"]["staging"]["rebuild"] = "rows"
+    world.commit("policy.yaml", yaml.safe_dump(policy))
+    honest = packaged(world)
+    head = world.promote("staging").pull_request.head
+    assert "the rows were divided again" in said(world, head)["rebuilt"][1]
+    bad = retold(world, honest, nudge(0.3))
+    forged(world, honest, model=bad)
+    assert world.promote("staging").new, "that is what `rows` means"
+
+
+def test_the_code_of_a_source_commit_gets_no_token(
+    world: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    data = next((world.here.root / "src").glob("*/data.py"))
+    path = data.relative_to(world.here.root).as_posix()
+    seen = str(tmp_path / "seen")
+    spy = f"\nimport os\nopen({seen!r}, 'a').write(repr(os.environ))\n"
+    world.commit(path, data.read_text() + spy)
+    packaged(world)
+    monkeypatch.setenv("REGISTRY_PASSWORD", "s3cret")
+    assert "other inputs" in refused(world), "this test runs with code that was not committed"
+    assert "PATH" in (tmp_path / "seen").read_text(), "it ran"
+    assert "s3cret" not in (tmp_path / "seen").read_text()
+
+
+def test_params_of_a_card_that_differ_are_named() -> None:
+    card = artifact.ModelCard(
+        signature=features.Signature("regression", (), "y"), estimator="ridge", parameters={},
+        split={"by": "row", "key": []}, rows={}, libraries={}, seed=1,
+        data={"train": "a", "holdout": "b"},
+    )  # fmt: skip
+    content = {
+        "task": "regression", "data": {"source": "x.csv", "target": "y"},
+        "model": {"estimator": "ridge"}, "seed": 1,
+    }  # fmt: skip
+    params = config.Params.model_validate(content)
+    rows = {"train": "a", "holdout": "b"}
+    assert measure.bound(card, params, rows).passed
+    for key, value in {"seed": 2, "model": {"estimator": "ridge", "threshold": 0.4}}.items():
+        other = config.Params.model_validate(content | {key: value})
+        assert not measure.bound(card, other, rows).passed
+    assert not measure.bound(card, params, rows | {"train": "c"}).passed
