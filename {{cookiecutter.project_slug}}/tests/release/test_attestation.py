@@ -48,6 +48,7 @@ def test_a_verified_attestation_passes_and_only_the_signer_counts(
     assert f"verify oci://ghcr.io/acme/churn@{DIGEST}" in called
     assert "--signer-workflow acme/churn/.github/workflows/_package.yml" in called
     assert f"--source-digest {'a' * 40}" in called
+    assert "--source-ref refs/heads/main" in called, "not one that a branch's run built"
 
 
 def test_a_refusal_of_gh_refuses(gh: Path, client: github.GitHub) -> None:
