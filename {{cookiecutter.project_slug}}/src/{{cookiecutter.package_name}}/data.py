@@ -10,6 +10,7 @@ from .errors import InputError
 from .files import TABLES, sha256
 
 SKLEARN_SOURCES = ("breast_cancer", "diabetes")
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def load(params: Params, root: Path) -> pd.DataFrame:
@@ -39,6 +40,9 @@ def read_table(path: Path) -> pd.DataFrame:
     if path.suffix not in TABLES:
         raise InputError(f"{path.name}: is neither .csv nor .parquet")
     try:
+        with path.open("rb") as stream:
+            if stream.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise InputError(f"{path.name}: is a Git LFS pointer; run `git lfs pull`")
         frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
     except (OSError, ValueError) as error:  # pandas and pyarrow derive theirs from these
         message = " ".join(str(error).split())

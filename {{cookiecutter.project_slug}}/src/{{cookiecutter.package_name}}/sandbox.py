@@ -26,17 +26,7 @@ from .release.release import release
 from .release.rollback import rollback
 from .release.workspace import Workspace
 
-IGNORED = (
-    ".git",
-    ".venv",
-    ".model",
-    "build",
-    "candidate",
-    "deploy",
-    "rehearsal",
-    "*cache*",
-    "*.pyc",
-)
+IGNORED = (".git", ".venv", ".model", "build", "candidate", "deploy", "rehearsal")
 
 
 @dataclass
@@ -104,7 +94,7 @@ def sandbox(root: Path) -> Iterator[Sandbox]:
     """A copy of the project as a repository of its own, without its records, on free ports."""
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as directory:
         copy, origin = Path(directory) / "project", Path(directory) / "origin.git"
-        shutil.copytree(root, copy, ignore=shutil.ignore_patterns(*IGNORED))
+        shutil.copytree(root, copy, ignore=lambda folder, names: _ignored(root, folder, names))
         read(copy / "params.yaml", Params)  # a fault is named before they are taken apart
         read(copy / "policy.yaml", Policy)
         policy = parse_yaml((copy / "policy.yaml").read_bytes(), "policy.yaml")
@@ -121,3 +111,9 @@ def sandbox(root: Path) -> Iterator[Sandbox]:
         made.git("add", "--all")
         made.commit("policy.yaml", yaml.safe_dump(policy, sort_keys=False))
         yield made
+
+
+def _ignored(root: Path, folder: str, names: list[str]) -> set[str]:
+    """What is no part of a copy. A folder of the package may have any name, `build` too."""
+    made = shutil.ignore_patterns("__pycache__", ".*cache*", "*.pyc")(folder, names)
+    return made | set(IGNORED) & set(names) if Path(folder) == root else made

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import BETTER, SIMPLE, WORSE
+from ..conftest import BETTER, SIMPLE, WORSE, add_code
 from ..package import errors, package, promote, record, sandbox, train, workspace
 from .changes import entries, failed, live, named, on_main, proposed, release_both
 
@@ -194,6 +194,7 @@ def test_a_damaged_artefact_is_refused(world: sandbox.Sandbox) -> None:
 
 
 def test_nothing_is_promoted_to_production_before_staging(project: Path) -> None:
+    add_code(project)
     with sandbox.sandbox(project) as play:
         play.candidate(BETTER)
         with pytest.raises(errors.RefusedError, match="staging runs nothing"):

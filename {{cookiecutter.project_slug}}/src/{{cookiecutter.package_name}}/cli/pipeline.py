@@ -125,14 +125,12 @@ def report(as_json: Json = False) -> None:
 def _known(here: "Workspace", key: str) -> str | None:
     """The candidate that these inputs gave: in the work tree, or fetched from the store."""
     from ..errors import ModelError
-    from ..pipeline.artifact import check_digest
     from ..pipeline.train import Candidate
 
     try:
         candidate = Candidate.read(here.candidate)
         if candidate.key == key:
-            check_digest(here.candidate / "model", candidate.model)
-            check_digest(here.candidate / "holdout", candidate.holdout)
+            candidate.check(here.candidate)
             return candidate.model
     except ModelError:
         pass  # damaged or none: the store, or training, replaces it
@@ -145,8 +143,10 @@ def _evaluation(here: "Workspace") -> "Evaluation":
     from ..pipeline.train import Candidate
 
     evaluation = Evaluation.read(here.candidate / "evaluation.json")
-    if evaluation.candidate != Candidate.read(here.candidate).model:
+    candidate = Candidate.read(here.candidate)
+    if evaluation.candidate != candidate.model:
         raise InputError("candidate/evaluation.json is of another model; run `model evaluate`")
+    candidate.check(here.candidate)
     return evaluation
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from ..errors import InputError, RefusedError
 from ..features import Signature
 from ..files import canonical_json, read_json, sha256, write_atomically
+from .candidate_lock import temporary_beside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,6 +95,22 @@ def check_digest(directory: Path, digest: str) -> Path:
     return directory
 
 
+def check_model(directory: Path, digest: str) -> Path:
+    """Return a model directory when its content has that digest, and no file of it is missing.
+
+    Raises:
+        RefusedError: It is damaged.
+    """
+    check_digest(directory, digest)
+    missing = set(MODEL_FILES) - {path.name for path in directory.iterdir()}
+    if missing == {ONNX_FILE} and read_card(directory).runtime != "onnx":
+        return directory
+    if missing:
+        names = ", ".join(sorted(missing))
+        raise RefusedError(f"{directory}: damaged: {names} is missing; run `model train --force`")
+    return directory
+
+
 class Model:
     """A model in the runtime that trained it: typed frame in, scores out."""
 
@@ -140,8 +157,7 @@ def write_model(
     onnx: bytes | None = None,
 ) -> str:
     """Write a model directory whole or not at all, replacing an earlier one; return its digest."""
-    temporary = directory.with_name(f".{directory.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = temporary_beside(directory)
     write_atomically(temporary / "model.json", canonical_json(msgspec.to_builtins(card)))
     write_atomically(temporary / "model.skops", dump_estimator(estimator))
     if onnx is not None:
@@ -154,8 +170,7 @@ def write_model(
 
 def replace_directory(source: Path, target: Path) -> None:
     """Move `source` to `target`; an older `target` goes away after the new one is whole."""
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
+    old = temporary_beside(target)
     if target.exists():
         os.replace(target, old)
     os.replace(source, target)

@@ -1,30 +1,20 @@
 """`model train`: data and params.yaml in, a content-addressed model directory out."""
 
-import platform
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ..config import Params
-from ..errors import InputError
-from ..files import canonical_json, read_json, sha256, write_atomically
+from ..errors import InputError, RefusedError
+from ..files import canonical_json, read_json, write_atomically
+from .candidate_lock import temporary_beside, writing
+from .inputs import input_key as input_key, libraries
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# What decides a trained model besides params.yaml and the data; a change of it is a new input.
-CODE = (
-    "data.py", "schema.py", "features.py", "split.py", "model.py",
-    "runtime.py", "pipeline/artifact.py", "pipeline/export.py", "pipeline/parity.py",
-    "pipeline/profile.py", "pipeline/train.py",
-)  # fmt: skip
-LIBRARIES = (
-    "numpy", "onnx", "onnxruntime", "pandas", "protobuf", "scikit-learn", "scipy", "skl2onnx",
-    "skops",
-)  # fmt: skip
 MIN_ROWS, MAX_ROWS = 20, 10_000  # of a part; of the fitted rows that parity is shown on
 GOLDEN_ROWS = 5
 
@@ -51,33 +41,30 @@ class Candidate:
         except msgspec.ValidationError as error:
             raise InputError(f"{path}: {error}; run `model train --force`") from None
 
+    def check(self, directory: Path) -> None:
+        """See that `directory` holds the model and the holdout that this names, whole.
 
-def input_key(params: Params, root: Path) -> str:
-    """The digest of everything that decides the model: equal keys, equal models."""
-    from ..data import fingerprint  # the user's code: whoever writes to main loads none of it
+        Raises:
+            RefusedError: It does not: a training was killed, goes on, or somebody was there.
+        """
+        from .artifact import check_digest, check_model
 
-    package = Path(__file__).parent.parent
-    facts = {
-        "params": params.model_dump(mode="json", exclude={"slices"}),
-        "data": fingerprint(params, root),
-        "code": {name: sha256((package / name).read_bytes()) for name in CODE},
-        "libraries": libraries(),
-    }
-    return sha256(canonical_json(facts).encode())
-
-
-def libraries() -> dict[str, str]:
-    """The versions that decide what a fit gives."""
-    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+        check_model(directory / "model", self.model)
+        check_digest(directory / "holdout", self.holdout)
 
 
 def train(params: Params, root: Path, directory: Path) -> Candidate:
     """Fit on all rows that are not held out; write `directory/model` and `directory/holdout`.
 
     Raises:
-        RefusedError: Rows break the schema; nothing is written.
+        RefusedError: Rows break the schema, or another training goes on; nothing is written.
         InputError: Too few rows, one class only, or a parameter that the estimator refuses.
     """
+    with writing(directory):
+        return _train(params, root, directory)
+
+
+def _train(params: Params, root: Path, directory: Path) -> Candidate:
     import pandas as pd
 
     from .. import schema, split
@@ -87,6 +74,7 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
     from .export import served_by
     from .profile import profile
 
+    key = input_key(params, root)
     frame, fit_rows, holdout = divide(params, root)
     if len(fit_rows) < MIN_ROWS or len(holdout) < MIN_ROWS:
         raise InputError(
@@ -110,16 +98,16 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
         estimator.fit(inputs, target)
     except ValueError as error:
         raise InputError(f"params.yaml: model.parameters: {' '.join(str(error).split())}") from None
-    temporary = directory / ".holdout.tmp"
-    write_holdout(holdout, temporary)
-    rows = {"train": split.digest(fit_rows), "holdout": digest_of(temporary)}
+    new_holdout = temporary_beside(directory / "holdout")
+    write_holdout(holdout, new_holdout)
+    rows = {"train": split.digest(fit_rows), "holdout": digest_of(new_holdout)}
     card = ModelCard(
         signature=signature,
         estimator=params.model.estimator,
         parameters=params.model.parameters,
         split=params.split.model_dump(mode="json") | {"key": list(params.data.key)},
         rows={"train": len(fit_rows), "holdout": len(holdout)},
-        libraries=libraries(),
+        libraries=libraries(root),
         seed=params.seed,
         data=rows,
     )
@@ -128,9 +116,14 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
     card, runtime, onnx = served_by(model, shown)
     reference = profile(inputs, columns, model.scores(inputs))
     golden = _golden(signature, runtime, inputs)
+    if input_key(params, root) != key:
+        raise RefusedError(
+            "the rows, the code or the libraries changed during the training; nothing was kept:"
+            " run `model train` again"
+        )
     digest = write_model(directory / "model", card, estimator, reference, golden, onnx)
-    replace_directory(temporary, directory / "holdout")
-    candidate = Candidate(input_key(params, root), digest, rows["train"], rows["holdout"])
+    replace_directory(new_holdout, directory / "holdout")
+    candidate = Candidate(key, digest, rows["train"], rows["holdout"])
     candidate.write(directory)
     return candidate
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ..pipeline.export import to_onnx
 from ..pipeline.gate import Finding
 from ..pipeline.metrics import Scored
 from ..pipeline.parity import apart, at_thresholds, made
-from ..pipeline.train import libraries, read_holdout
+from ..pipeline.train import read_holdout
 from ..runtime import TrainingRuntime, load
 from .answers import answers_of
 
@@ -98,8 +99,8 @@ def exported(model: Model, directory: Path) -> Finding:
     same = to_onnx(model.estimator, model.signature) == (directory / ONNX_FILE).read_bytes()
     if same:
         return Finding("onnx", True, f"{ONNX_FILE} was exported again: the same bytes")
-    here, there_ = libraries(), model.card.libraries
-    other = [f"{name} {there_.get(name)}" for name in EXPORTERS if there_.get(name) != here[name]]
+    then = model.card.libraries
+    other = [f"{name} {then.get(name)}" for name in EXPORTERS if then.get(name) != version(name)]
     if other:
         message = f"{ONNX_FILE} was exported by {', '.join(other)}: only its answers were compared"
         return Finding("onnx", True, message)

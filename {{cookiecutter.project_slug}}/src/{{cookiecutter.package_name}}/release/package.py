@@ -1,11 +1,10 @@
 """`model package`: put the candidate into the store, with the commit that it was built from."""
 
-from ..config import Params
 from ..errors import RefusedError
 from ..files import read_json
-from ..pipeline.artifact import check_digest
 from ..pipeline.train import Candidate, input_key
 from .attestation import trust
+from .committed import refuse_uncommitted
 from .image import build, published, push, smoke_test, tag
 from .record import DataDigests, Provenance, Source
 from .registry import Registry
@@ -22,13 +21,13 @@ def package(workspace: Workspace, run: str | None = None, image: str | None = No
     """
     git, store, level = workspace.git, workspace.store, trust()
     candidate = Candidate.read(workspace.candidate)
-    _refuse_uncommitted(workspace, workspace.params)
+    refuse_uncommitted(git, workspace.root, workspace.params)
     if candidate.key != input_key(workspace.params, workspace.root):
         raise RefusedError("the candidate was trained from other inputs: run `model train`")
-    check_digest(workspace.candidate / "model", candidate.model)
-    check_digest(workspace.candidate / "holdout", candidate.holdout)
-    store.put(workspace.candidate / "model")
-    store.put(workspace.candidate / "holdout")
+    candidate.check(workspace.candidate)
+    for name, digest in (("model", candidate.model), ("holdout", candidate.holdout)):
+        if store.put(workspace.candidate / name) != digest:
+            raise RefusedError(f"candidate/{name}: was changed just now; run `model package` again")
     head = git.run("rev-parse", "HEAD")
     known = store.find(candidate.key)
     if known and known.model == candidate.model and known.source.commit in git.line(head):
@@ -59,15 +58,3 @@ def _image(workspace: Workspace, provenance: Provenance, repository: Registry) -
     tried = found or build(workspace.root, model, provenance)
     smoke_test(tried, read_json(model / "golden.json"), provenance.model)
     return found or push(tried, repository, tag(provenance))
-
-
-def _refuse_uncommitted(workspace: Workspace, params: Params) -> None:
-    inputs = ["params.yaml", "src"]
-    if not params.data.source.startswith("sklearn:"):
-        inputs.append(params.data.source)
-    dirty = workspace.git.run("status", "--porcelain", "--", *inputs).splitlines()
-    if dirty:
-        names = ", ".join(line[3:] for line in dirty[:3])
-        raise RefusedError(
-            f"{names}: not committed; commit first, so that git can say what made the model"
-        )

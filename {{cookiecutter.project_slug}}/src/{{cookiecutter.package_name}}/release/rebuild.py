@@ -10,7 +10,8 @@ from ..errors import ModelError, RefusedError
 from ..files import canonical_json, read_json, sha256, write_atomically
 from ..pipeline.artifact import digest_of
 from ..pipeline.gate import NOT_REBUILT, Finding
-from ..pipeline.train import Candidate, libraries
+from ..pipeline.inputs import libraries
+from ..pipeline.train import Candidate
 from . import measure
 from .git import Git, GitError
 from .libraries import differing, needed
@@ -31,7 +32,7 @@ class NotRebuiltError(ModelError):
 def check(workspace: Workspace, record: Record, rules: EnvironmentRules) -> Finding:
     """Make again what the policy asks for, once on this machine."""
     facts = record.model_dump(mode="json", include={"model", "source", "data", "key"})
-    about = [facts, rules.rebuild, libraries()]
+    about = [facts, rules.rebuild, libraries(workspace.root)]
     place = workspace.state / "rebuilt" / f"{sha256(canonical_json(about).encode())[7:]}.json"
     if place.is_file():
         return Finding("rebuilt", True, str(read_json(place)["message"]))

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..config import parse
-from ..errors import InputError, RefusedError
+from ..errors import InputError, ModelError, RefusedError
 from ..files import canonical_json, write_atomically
-from ..pipeline.artifact import check_digest, digest_of
+from ..pipeline.artifact import check_digest, check_model, digest_of
 from . import archive
 from .connection import DeniedError
 from .record import Provenance, short
@@ -37,12 +37,16 @@ class Store:
         self.root, self.registry = root, registry
 
     def put(self, directory: Path) -> str:
-        """Keep a copy of a directory under the digest of its content; again is no fault."""
+        """Keep a copy of a directory under the digest of its content; again is no fault.
+
+        Raises:
+            RefusedError: It was changed while it was copied.
+        """
         digest = digest_of(directory)
         if not self._has(digest):
             with self._temporary() as temporary:
                 shutil.copytree(directory, temporary / "content")
-                self._keep(temporary / "content", digest)
+                self._keep(check_digest(temporary / "content", digest), digest)
         if self.registry:
             with tempfile.TemporaryFile(dir=self.root) as tar:
                 archive.pack(self._path(digest), tar)
@@ -91,7 +95,7 @@ class Store:
         if self.registry:
             return self._find(self.registry, key)
         found = self._read("inputs", key)
-        return found if found and self._has(found.model) and self._has(found.data.holdout) else None
+        return found if found and self._whole(found) else None
 
     def complete(self, prefix: str) -> str:
         """The digest of the packaged candidate that starts with `prefix` (hex, or `sha256:`...).
@@ -154,6 +158,14 @@ class Store:
             return digest_of(self._path(digest)) == digest
         except RefusedError:
             return False
+
+    def _whole(self, found: Provenance) -> bool:
+        try:
+            check_model(self._path(found.model), found.model)
+            check_digest(self._path(found.data.holdout), found.data.holdout)
+        except ModelError:
+            return False
+        return True
 
     def _path(self, digest: str) -> Path:
         return self.root / "sha256" / digest.removeprefix("sha256:")

@@ -178,7 +178,6 @@ class Workspace:
         Raises:
             InputError: There is no candidate, or it was changed after it was trained.
         """
-        from ..pipeline.artifact import check_digest
         from ..pipeline.evaluate import evaluate
         from ..pipeline.train import Candidate, input_key, read_holdout
 
@@ -188,7 +187,7 @@ class Workspace:
         champion = None
         if self.git.resolve(BRANCH):
             champion = self.ledger(against, self.git.base()).effective
-        check_digest(self.candidate / "holdout", candidate.holdout)
+        candidate.check(self.candidate)
         slices = self.policy.slices
         return evaluate(
             self.candidate / "model",
@@ -205,18 +204,24 @@ class Workspace:
 
     def restore_candidate(self, key: str) -> str | None:
         """Bring back from the store the candidate that these inputs gave; its digest, if any."""
-        from ..pipeline.artifact import replace_directory
+        from ..pipeline.artifact import check_model, replace_directory
+        from ..pipeline.candidate_lock import temporary_beside, writing
         from ..pipeline.train import Candidate
 
         known = self.store.find(key)
         if known is None:
             return None
-        for name, digest in (("model", known.model), ("holdout", known.data.holdout)):
-            temporary = self.candidate / f".{name}.restored"
-            shutil.rmtree(temporary, ignore_errors=True)
-            shutil.copytree(self.store.fetch(digest), temporary)
-            replace_directory(temporary, self.candidate / name)
-        Candidate(key, known.model, known.data.train, known.data.holdout).write(self.candidate)
+        model = self.store.fetch(known.model)
+        try:
+            check_model(model, known.model)
+        except ModelError:  # packaged when two trainings could still write one folder
+            return None
+        with writing(self.candidate):
+            for name, digest in (("model", known.model), ("holdout", known.data.holdout)):
+                temporary = temporary_beside(self.candidate / name)
+                shutil.copytree(self.store.fetch(digest), temporary)
+                replace_directory(temporary, self.candidate / name)
+            Candidate(key, known.model, known.data.train, known.data.holdout).write(self.candidate)
         return known.model
 
     def _at(self, commit: str, path: str) -> bytes:
