@@ -177,18 +177,21 @@ def test_a_source_commit_with_other_parameters_is_refused(world: sandbox.Sandbox
     assert "the model.estimator of params.yaml" in refused(world)
 
 
+def built_from(world: sandbox.Sandbox, name: str, change: Callable[[str], str]) -> None:
+    """Package a model, and say that a commit with another file of the package made it."""
+    path = next((world.here.root / "src").glob(f"*/{name}"))
+    before, place = path.read_text(), path.relative_to(world.here.root).as_posix()
+    honest = packaged(world)
+    world.commit(place, change(before))
+    other = world.here.git.base()
+    world.commit(place, before)
+    forged(world, honest, source=record.Source(commit=other), version=world.here.git.version(other))
+
+
 def test_a_source_commit_with_other_code_is_refused(world: sandbox.Sandbox) -> None:
     """The same params.yaml, and a training that does something else."""
-    model = next((world.here.root / "src").glob("*/model.py"))
-    before = model.read_text()
-    path = model.relative_to(world.here.root).as_posix()
-    packaged(world)  # params.yaml is committed as it will be
-    world.commit(path, before.replace('strategy="median"', 'strategy="mean"'))
-    other = world.here.git.base()
-    world.commit(path, before)
-    honest = packaged(world)
-    forged(world, honest, source=record.Source(commit=other), version=world.here.git.version(other))
-    assert "rebuilt: " in refused(world)
+    built_from(world, "model.py", lambda text: text + "\nHistGradientBoostingClassifier = None\n")
+    assert "has other inputs than the record's key says" in refused(world)
 
 
 def test_a_version_that_does_not_name_its_commit_is_refused(world: sandbox.Sandbox) -> None:
@@ -216,6 +219,12 @@ def test_a_record_without_a_key_is_refused_unless_it_was_released_so(
     assert said(world, bad)["bound"] == (False, "the record has no key: run `model promote` again")
 
 
+def asks(world: sandbox.Sandbox, rebuild: str) -> None:
+    policy = yaml.safe_load((world.here.root / "policy.yaml").read_text())
+    policy["environments"]["staging"]["rebuild"] = rebuild
+    world.commit("policy.yaml", yaml.safe_dump(policy))
+
+
 class TestNotRebuilt:
     """What could not be made again is said; where policy.yaml asks for it, it is refused."""
 
@@ -239,44 +248,41 @@ class TestNotRebuilt:
     def test_it_is_refused_where_the_policy_asks_for_it(
         self, away: sandbox.Sandbox, asked: str
     ) -> None:
-        policy = yaml.safe_load((away.here.root / "policy.yaml").read_text())
-        policy["environments"]["staging"]["rebuild"] = asked
-        away.commit("policy.yaml", yaml.safe_dump(policy))
+        asks(away, asked)
         assert "rebuilt: NOT REBUILT: " in refused(away)
 
 
 class TestSlow:
     """Training that takes longer than verification may."""
 
-    @pytest.fixture
-    def slow(self, world: sandbox.Sandbox) -> sandbox.Sandbox:
-        model = next((world.here.root / "src").glob("*/model.py"))
-        path = model.relative_to(world.here.root).as_posix()
-        late = (
-            "\nimport os, time\n_fit = Pipeline.fit\ndef fit(*a, **k):\n"
-            "    time.sleep(60)\n    return _fit(*a, **k)\n"
-            "if 'rebuilt-' in os.getcwd():\n    Pipeline.fit = fit\n"
-        )
-        world.commit(path, model.read_text() + late)
-        return world
+    LATE = (
+        "\nimport time\n_fit = Pipeline.fit\ndef fit(*a, **k):\n"
+        "    time.sleep(60)\n    return _fit(*a, **k)\nPipeline.fit = fit\n"
+    )
 
     def test_its_rows_are_divided_again_and_the_rest_is_said(
-        self, slow: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
+        self, world: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(rebuild, "SECONDS", 4.0)
-        packaged(slow)
-        passed, message = said(slow, slow.promote("staging").pull_request.head)["rebuilt"]
+        built_from(world, "model.py", lambda text: text + self.LATE)
+        passed, message = said(world, world.promote("staging").pull_request.head)["rebuilt"]
         assert passed
         assert message.startswith("NOT REBUILT: training takes over 4 s")
         assert message.endswith("gives the same rows")
+
+    def test_it_is_refused_where_the_policy_asks_for_it(
+        self, world: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(rebuild, "MOST_SECONDS", 4.0)
+        asks(world, "train")
+        built_from(world, "model.py", lambda text: text + self.LATE)
+        assert "rebuilt: NOT REBUILT: training at " in refused(world)
 
 
 def test_only_rows_are_divided_again_where_the_policy_asks_for_no_more(
     world: sandbox.Sandbox,
 ) -> None:
-    policy = yaml.safe_load((world.here.root / "policy.yaml").read_text())
-    policy["environments"]["staging"]["rebuild"] = "rows"
-    world.commit("policy.yaml", yaml.safe_dump(policy))
+    asks(world, "rows")
     honest = packaged(world)
     head = world.promote("staging").pull_request.head
     assert "the rows were divided again" in said(world, head)["rebuilt"][1]
@@ -288,16 +294,13 @@ def test_only_rows_are_divided_again_where_the_policy_asks_for_no_more(
 def test_the_code_of_a_source_commit_gets_no_token(
     world: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    data = next((world.here.root / "src").glob("*/data.py"))
-    path = data.relative_to(world.here.root).as_posix()
-    seen = str(tmp_path / "seen")
-    spy = f"\nimport os\nopen({seen!r}, 'a').write(repr(os.environ))\n"
-    world.commit(path, data.read_text() + spy)
-    packaged(world)
+    seen = tmp_path / "seen"
+    spy = f"\nimport os\nopen({str(seen)!r}, 'a').write(repr(os.environ))\n"
     monkeypatch.setenv("REGISTRY_PASSWORD", "s3cret")
-    assert "other inputs" in refused(world), "this test runs with code that was not committed"
-    assert "PATH" in (tmp_path / "seen").read_text(), "it ran"
-    assert "s3cret" not in (tmp_path / "seen").read_text()
+    built_from(world, "data.py", lambda text: text + spy)
+    assert "other inputs" in refused(world)
+    assert "PATH" in seen.read_text(), "it ran"
+    assert "s3cret" not in seen.read_text()
 
 
 def test_params_of_a_card_that_differ_are_named() -> None:
