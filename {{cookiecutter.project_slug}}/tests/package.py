@@ -45,6 +45,7 @@ from {{ cookiecutter.package_name }}.pipeline import (
     plots,
     profile,
     report,
+    reproduce,
     slices,
     train,
 )
@@ -240,6 +241,7 @@ __all__ = [
     "rendered",
     "repair",
     "report",
+    "reproduce",
     "rollback",
     "rows",
     "rulesets",

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from ..config import Policy
 from ..errors import RefusedError
 from ..files import sha256
-from ..pipeline.evaluate import Scored, evaluate, same_numbers
+from ..pipeline.evaluate import Scored, evaluate
 from ..pipeline.evaluation import Evaluation
 from ..pipeline.gate import Finding, judge
+from ..pipeline.reproduce import same_numbers
 from ..pipeline.train import read_holdout
 from . import rendered
 from .answers import answers_of
@@ -36,10 +37,13 @@ def check(workspace: Workspace, change: Change, record: Record, policy: Policy) 
     checks += [artefact(workspace, "holdout", record.data.holdout)]
     if not all(check.passed for check in checks[-2:]):
         return Figures(tuple(checks), away=_missing(workspace, record))
-    recomputed, scored = evaluate_stored(
-        workspace, record.model, record.replaces.model, record.data, record.source.commit, policy
-    )
-    differences = same_numbers(recomputed, claimed)
+
+    def evaluated(towards: int = 0) -> tuple[Evaluation, Scored]:
+        named = (record.model, record.replaces.model, record.data, record.source.commit)
+        return evaluate_stored(workspace, *named, policy, towards)
+
+    recomputed, scored = evaluated()
+    differences = same_numbers(recomputed, claimed, evaluated)
     message = f"recomputed on {recomputed.rows} holdout rows: "
     message += f"differ: {'; '.join(differences[:3])}" if differences else "equal"
     checks.append(Finding("numbers", not differences, message))
@@ -67,7 +71,7 @@ def take(
 
 def evaluate_stored(
     workspace: Workspace, model: str, champion: str | None, data: DataDigests, commit: str,
-    policy: Policy,
+    policy: Policy, towards: int = 0,
 ) -> tuple[Evaluation, Scored]:  # fmt: skip
     """Evaluate a packaged model on its pinned holdout, fetched by digest.
 
@@ -87,6 +91,7 @@ def evaluate_stored(
         mandatory=policy.slice_columns,
         slice_metric=policy.slices.metric if policy.slices else None,
         min_rows=policy.slices.min_rows if policy.slices else 1,
+        towards=towards,
     )
 
 
