@@ -13,6 +13,8 @@ figure may differ by what float32 loses of the scores, and by nothing more:
   the worst figure are the same, and one row more or less is refused.
 - The calibration error is not monotone: it may also differ by `CALIBRATION`, by which it moves at
   most while no row changes its bin.
+- The ends of the interval of PR AUC also depend on the order of positives within `reach` of each
+  other, a little, because a row drawn twice is one step of the curve. That is not allowed for.
 - Decisions that flip differ at most by the rows that are within `reach` of a threshold.
 - All else is equal: rows, slices, digests, sizes. Milliseconds are not compared.
 """
@@ -48,11 +50,11 @@ def settled(scores: np.ndarray) -> np.ndarray:
 
 
 def reach(scored: Scored, scores: np.ndarray) -> np.ndarray:
-    """How far each score may be off, shape (n,). Of a predicted value: `SCORE` of their range. Of a
-    probability: `SCORE` at one half and less towards 0 and 1, as log-odds are what models compute;
-    0 and 1 themselves are exact."""
+    """How far each score may be off, shape (n,). Of a predicted value: `SCORE` of their standard
+    deviation. Of a probability: `SCORE` at one half and less towards 0 and 1, as log-odds are what
+    models compute; 0 and 1 themselves are exact."""
     if scored.task == "regression":
-        return np.full(len(scores), SCORE * np.ptp(scores))
+        return np.full(len(scores), SCORE * scores.std())
     near_one = BIT * ((scores > 0.5) & (scores < 1))
     return np.asarray(4 * SCORE * scores * (1 - scores) + near_one)
 
