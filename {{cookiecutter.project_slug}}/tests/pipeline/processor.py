@@ -21,6 +21,7 @@ from ..package import (
     features,
     metrics,
     model,
+    parity,
     reproduce,
     runtime,
 )
@@ -64,8 +65,8 @@ def make(directory: Path, name: str) -> None:
 def evaluated(
     directory: Path, name: str, towards: int = 0
 ) -> tuple[evaluation.Evaluation, metrics.Scored]:
-    """What `evaluate` gives, timed on few rows."""
-    evaluate.LATENCY_ROWS = 3
+    """What `evaluate` gives, with few rows for what is tested elsewhere."""
+    evaluate.LATENCY_ROWS, parity.THRESHOLDS, parity.ONLINE_ROWS = 3, 5, 5
     places = [directory / name / which for which in ("candidate", "champion")]
     candidate, champion = (Built(place, artifact.digest_of(place)) for place in places)
     _, holdout = rows(name.split()[0])
@@ -74,23 +75,27 @@ def evaluated(
 
 
 def asked(directory: Path, name: str) -> dict[str, Any]:
-    """Scores of both runtimes, and the fingerprint of a ledger's entry."""
+    """Scores of both runtimes, and the fingerprint of a ledger's entry. `narrow`: how it was before
+    numbers were widened."""
     place = directory / name / "candidate"
     loaded = artifact.Model.load(place)
     _, holdout = rows(name.split()[0])
     frame = features.to_frame(holdout, loaded.signature.columns)
     inputs = features.to_inputs(frame, loaded.signature)
-    scores = loaded.scores(frame)
+    scores, ask = loaded.scores(frame), loaded.estimator
+    narrow = ask.predict_proba(frame)[:, 1] if "class" in name else ask.predict(frame)
     return {
         "scores": scores.tolist(),
+        "narrow": narrow.astype(float).tolist(),
         "served": runtime.load(place, loaded.card).scores(inputs).tolist(),
         "answers": answers.answers_of(holdout, scores),
     }
 
 
-def differ(directory: Path, name: str, claimed: evaluation.Evaluation) -> list[str]:
+def differ(
+    directory: Path, name: str, here: evaluation.Evaluation, claimed: evaluation.Evaluation
+) -> list[str]:
     """What does not reproduce here of an evaluation that was made elsewhere."""
-    here, _ = evaluated(directory, name)
     return reproduce.same_numbers(here, claimed, lambda to: evaluated(directory, name, to))
 
 
@@ -107,10 +112,11 @@ def main(directory: str, *names: str) -> None:
     """In the other process: print what comes out there, and what it says of what came out here."""
     found: dict[str, Any] = {"kernel": kernel()}
     for name in names:
-        there = evaluation.Evaluation.read(Path(directory) / name / "evaluation.json")
+        claimed = evaluation.Evaluation.read(Path(directory) / name / "evaluation.json")
+        here, _ = evaluated(Path(directory), name)
         found[name] = asked(Path(directory), name) | {
-            "evaluation": evaluated(Path(directory), name)[0].model_dump(mode="json"),
-            "differ": differ(Path(directory), name, there),
+            "evaluation": here.model_dump(mode="json"),
+            "differ": differ(Path(directory), name, here, claimed),
         }
     print(json.dumps(found))
 

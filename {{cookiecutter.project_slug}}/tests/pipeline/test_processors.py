@@ -42,8 +42,9 @@ def test_every_estimator_is_the_same_model_on_another_processor(
         there["scores"], scores, rtol=0, atol=1e-12 * np.abs(scores).max(), err_msg="not float64"
     )
     assert there["differ"] == []
-    claimed = evaluation.Evaluation.model_validate(there["evaluation"])
-    assert processor.differ(models, name, claimed) == []
+    ours = evaluation.Evaluation.read(models / name / "evaluation.json")
+    theirs = evaluation.Evaluation.model_validate(there["evaluation"])
+    assert processor.differ(models, name, ours, theirs) == []
     assert order.same_answers(here["answers"], there["answers"])
     told = artifact.read_card(models / name / "candidate").signature
     answers = [{"answer": answer} for answer in told.answers(np.array(here["served"]))]
@@ -55,7 +56,11 @@ def test_every_estimator_is_the_same_model_on_another_processor(
     )
 
 
-@pytest.mark.parametrize("kernel", processor.KERNELS)
-def test_what_stands_for_another_processor_is_one(kernel: str) -> None:
-    """In float32, as it was, the last digits do differ: the tests above could see it."""
-    processor.there(kernel, ".")
+@pytest.mark.parametrize("name", ["classification logistic_regression", "regression ridge"])
+def test_what_stands_for_another_processor_is_one(
+    found: dict[str, Any], models: Path, name: str
+) -> None:
+    """In float32, as it was, the last digits of sums do differ: the test above would see it."""
+    if found["kernel"] != next(iter(processor.KERNELS), None):
+        pytest.skip("the oldest kernel shows it; others may sum in the same order")
+    assert found[name]["narrow"] != processor.asked(models, name)["narrow"]
