@@ -118,7 +118,7 @@ def main(directory: str, *names: str) -> None:
             "evaluation": here.model_dump(mode="json"),
             "differ": differ(Path(directory), name, here, claimed),
         }
-    print(json.dumps(found))
+    sys.stdout.write(json.dumps(found))
 
 
 def variables(name: str) -> dict[str, str]:
@@ -135,7 +135,9 @@ def there(name: str, *arguments: str) -> dict[str, Any]:
     """Run `main` as on another processor; skip where this one has no other kernel."""
     settings = os.environ | variables(name) | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command, root = [sys.executable, "-c", PROGRAM, *arguments], Path(__file__).parents[2]
-    done = subprocess.run(command, env=settings, cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=settings, cwd=root, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     if "OPENBLAS_CORETYPE" in variables(name) and found["kernel"] == kernel():
