@@ -38,9 +38,7 @@ def evaluated(scored: metrics.Scored) -> evaluation.Evaluation:
         return whole
     now, then = scored.candidate >= scored.threshold, scored.champion >= scored.champion_threshold
     up, down = int((now & ~then).sum()), int((then & ~now).sum())
-    flips = evaluation.Decisions(
-        rows=len(now), flipped=up + down, to_positive=up, to_negative=down
-    )
+    flips = evaluation.Decisions(rows=len(now), flipped=up + down, to_positive=up, to_negative=down)
     return whole.model_copy(update={"decisions": flips})
 
 
