@@ -48,6 +48,7 @@ from {{ cookiecutter.package_name }}.pipeline import (
     plots,
     profile,
     report,
+    reproduce,
     slices,
     train,
 )
@@ -256,6 +257,7 @@ __all__ = [
     "rendered",
     "repair",
     "report",
+    "reproduce",
     "rollback",
     "rows",
     "rulesets",

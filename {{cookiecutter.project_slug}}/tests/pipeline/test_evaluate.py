@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from ..package import artifact, errors, evaluate, evaluation, features, metrics, slices
+from ..package import artifact, errors, evaluate, evaluation, features, metrics, reproduce, slices
 from .models import SPLIT, Built, cancer, diabetes, fit, judge
 
 COLUMNS = ("mean radius", "mean texture", "mean smoothness", "clinic")
@@ -321,7 +321,7 @@ def test_the_same_evaluation_gives_the_same_numbers_except_for_latency(world: Wo
         world.candidate, world.champion, world.holdout, slices=["mean radius", "clinic"]
     )
     assert again.cost.latency_p50_ms != world.evaluation.cost.latency_p50_ms
-    assert evaluate.same_numbers(again, world.evaluation) == []
+    assert reproduce.same_numbers(again, world.evaluation) == []
 
 
 def edited(found: evaluation.Evaluation, path: str, change: Callable[[Any], Any]) -> Any:
@@ -352,7 +352,7 @@ def edited(found: evaluation.Evaluation, path: str, change: Callable[[Any], Any]
 def test_a_number_that_does_not_reproduce_is_named(
     world: World, path: str, change: Callable[[Any], Any], line: str
 ) -> None:
-    found = evaluate.same_numbers(world.evaluation, edited(world.evaluation, path, change))
+    found = reproduce.same_numbers(world.evaluation, edited(world.evaluation, path, change))
     assert found
     assert re.search(line, found[0])
 
@@ -360,4 +360,4 @@ def test_a_number_that_does_not_reproduce_is_named(
 def test_the_last_digit_is_no_difference(world: World) -> None:
     almost = edited(world.evaluation, "metrics.log_loss.candidate.value", lambda x: x * (1 + 1e-12))
     assert almost != world.evaluation
-    assert evaluate.same_numbers(world.evaluation, almost) == []
+    assert reproduce.same_numbers(world.evaluation, almost) == []

@@ -298,12 +298,15 @@ def test_rows_are_made_with_each_column_missing(trained: artifact.Model) -> None
     assert all((made[name] == "").any() and (made[name] == parity.UNKNOWN).any() for name in TEXTS)
 
 
+SMALL_FOREST = RandomForestClassifier(n_estimators=5, random_state=0)  # it takes float32 only
+
+
 def test_a_row_that_overflows_has_no_answer_and_hurts_no_other(trained: artifact.Model) -> None:
     given = rows(n=20)
     inputs = features.to_inputs(given.frame, given.told)
     alone = runtime.TrainingRuntime(trained).scores(inputs)
     wrong = fitted(
-        pipeline(LogisticRegression(), numbers=make_pipeline(SimpleImputer(), StandardScaler())),
+        pipeline(SMALL_FOREST, numbers=make_pipeline(SimpleImputer(), StandardScaler())),
         Rows(given.frame.assign(age=np.linspace(0, 1e-6, 20, dtype=np.float32)), *given[1:]),
     )
     huge = inputs._replace(numbers=inputs.numbers.copy())
@@ -315,11 +318,21 @@ def test_a_row_that_overflows_has_no_answer_and_hurts_no_other(trained: artifact
     assert not np.isnan(alone).any()
 
 
+def test_a_row_that_overflows_in_float32_only_has_the_answer_of_a_linear_model() -> None:
+    given = rows(n=20)
+    small = given.frame.assign(age=np.linspace(0, 1e-6, 20, dtype=np.float32))
+    scaled = pipeline(LogisticRegression(), make_pipeline(SimpleImputer(), StandardScaler()))
+    linear = fitted(scaled, Rows(small, *given[1:]))
+    huge = small.assign(age=np.float32(features.FLOAT32_MAX))
+    found = runtime.TrainingRuntime(linear).scores(features.to_inputs(huge, given.told))
+    assert set(np.round(found, 6)) <= {0.0, 1.0}
+
+
 def test_rows_that_overflow_cost_no_call_each(trained: artifact.Model) -> None:
     """Ten thousand of them in one request would keep everybody else waiting."""
     given = rows(n=20)
     wrong = fitted(
-        pipeline(LogisticRegression(), numbers=make_pipeline(SimpleImputer(), StandardScaler())),
+        pipeline(SMALL_FOREST, numbers=make_pipeline(SimpleImputer(), StandardScaler())),
         Rows(given.frame.assign(age=np.linspace(0, 1e-6, 20, dtype=np.float32)), *given[1:]),
     )
     many = features.Inputs(

@@ -50,6 +50,19 @@ def test_a_probability_may_differ_by_a_millionth(
     assert len(golden.check(url, expected, trained.digest)) == faults
 
 
+@pytest.mark.parametrize(("by", "equal"), [(5e-7, True), (2e-6, False)])
+@pytest.mark.parametrize("size", [1000.0, 1e-6])
+def test_a_value_may_differ_by_a_millionth_of_the_largest(
+    size: float, by: float, equal: bool
+) -> None:
+    """Terms of a thousand may sum to almost nothing, and keep the digits of a thousand."""
+    recorded = [{"answer": {"value": value}} for value in (-size, size / 1e6)]
+    largest = golden.largest_value(recorded)
+    for item in recorded:
+        value = item["answer"]["value"]
+        assert golden.equal({"value": value + by * size}, {"value": value}, largest) == equal
+
+
 def test_an_answer_with_another_form_is_a_fault(
     url: str, expected: Golden, trained: Trained
 ) -> None:

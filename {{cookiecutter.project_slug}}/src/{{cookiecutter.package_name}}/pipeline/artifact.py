@@ -132,7 +132,13 @@ class Model:
         return cls(read_card(directory), load_estimator(directory / "model.skops"))
 
     def scores(self, frame: "pd.DataFrame") -> np.ndarray:
-        """Scores of shape (n,), float64: P(positive class), or the predicted value."""
+        """Scores of shape (n,), float64: P(positive class), or the predicted value.
+
+        Numbers are widened first. They stay what they are, and linear models multiply in float64:
+        in float32, sums differ in the seventh digit from one processor to another.
+        """
+        narrow = frame.dtypes == np.float32
+        frame = frame.astype(dict.fromkeys(frame.columns[narrow], np.float64))
         if self.signature.task == "classification":
             positive = list(self.estimator.classes_).index(1)
             return np.asarray(self.estimator.predict_proba(frame)[:, positive], dtype=np.float64)

@@ -1,6 +1,5 @@
 """`model evaluate`: candidate and champion on the same held-out rows."""
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from .artifact import Model
 from .evaluation import Cost, Decisions, Evaluation, Parity, Slice
 from .metrics import Scored as Scored, compare
 from .parity import parity, request
+from .reproduce import moved, settled
 from .slices import slices_of
 
 LATENCY_ROWS, LATENCY_SECONDS, WARM_UP_ROWS = 200, 0.2, 3
@@ -26,12 +26,12 @@ def evaluate(
     candidate: Path, champion: Path | None, holdout: pd.DataFrame, *, candidate_digest: str,
     champion_digest: str | None, holdout_digest: str, slices: Sequence[str] = (),
     mandatory: Sequence[str] = (), slice_metric: str | None = None, min_rows: int = 30,
-    seed: int = 0, resamples: int = 1000,
+    seed: int = 0, resamples: int = 1000, towards: int = 0,
 ) -> tuple[Evaluation, Scored]:  # fmt: skip
     """Evaluate a model directory on raw holdout rows, and against a champion where there is one.
     Slices default to the candidate's categories; the `mandatory` columns of the policy are added.
     Of a champion that cannot be compared fairly only the digest is kept, and `incomparable` says
-    why.
+    why. `towards`: evaluate scores that were `moved`, to see what another processor might say.
 
     Raises:
         RefusedError: A model directory has another digest, or holds what is not trusted.
@@ -50,6 +50,7 @@ def evaluate(
             scored = replace(scored, champion=theirs, champion_threshold=limit)
         except InputError as error:
             rival, incomparable = None, f"The champion cannot be compared: {error}."
+    scored = moved(scored, towards) if towards else scored
     metrics = compare(scored, seed=seed, resamples=resamples)
     metric = slice_metric or ("brier" if told.task == "classification" else "mae")
     if metric not in metrics:
@@ -76,28 +77,6 @@ def evaluate(
     ), scored  # fmt: skip
 
 
-def same_numbers(a: Evaluation, b: Evaluation) -> list[str]:
-    """What differs by more than 1e-9 of it (or 1e-12), a line each, except for what hangs on the
-    processor: latency, and the last digits of the runtimes."""
-    here, there, lines = _figures(a), _figures(b), []
-    for key in here | there:
-        x, y = here.get(key), there.get(key)
-        close = isinstance(x, float) and isinstance(y, float) and math.isclose(x, y, abs_tol=1e-12)
-        if x != y and not close:
-            lines.append(f"{key}: {x} here, {y} in evaluation.json")
-    return lines
-
-
-def _figures(evaluation: Evaluation) -> dict[str, object]:
-    """Each figure by its path, such as `metrics.roc_auc.candidate.value`."""
-    clock = {"latency_p50_ms", "latency_p99_ms"}
-    machine = {"cost": clock, "champion_cost": clock, "parity": {"largest_difference"}}
-    facts = evaluation.model_dump(exclude=machine)
-    parts = enumerate(facts["slices"])
-    facts["slices"] = {f"{at} {part['column']} {part['value']}": part for at, part in parts}
-    return {str(k): v for k, v in pd.json_normalize(facts).to_dict("records")[0].items()}
-
-
 def _truth(holdout: pd.DataFrame, told: Signature) -> np.ndarray:
     """The target of shape (n,): 1 for the positive class and 0 for the other one, or numbers."""
     if told.target not in holdout:
@@ -120,7 +99,7 @@ def _truth(holdout: pd.DataFrame, told: Signature) -> np.ndarray:
 
 def _scores(model: Model, holdout: pd.DataFrame) -> np.ndarray:
     try:
-        return np.asarray(model.scores(to_frame(holdout, model.signature.columns)))
+        return settled(model.scores(to_frame(holdout, model.signature.columns)))
     except InvalidRowsError as error:
         fault = error.faults[0]
         row = " " if fault.row is None else f", row {fault.row}: "

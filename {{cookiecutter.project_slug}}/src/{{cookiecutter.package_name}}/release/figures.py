@@ -7,9 +7,10 @@ from pathlib import Path
 from ..config import Policy
 from ..errors import RefusedError
 from ..files import read_json, sha256
-from ..pipeline.evaluate import Scored, same_numbers
 from ..pipeline.evaluation import Evaluation
 from ..pipeline.gate import Finding, judge
+from ..pipeline.metrics import Scored
+from ..pipeline.reproduce import same_numbers
 from . import measure, rebuild, rendered
 from .change import Change
 from .limits import limited
@@ -55,15 +56,22 @@ def check(workspace: Workspace, change: Change, record: Record, policy: Policy) 
     checks += [artefact(workspace, "holdout", record.data.holdout)]
     if not all(check.passed for check in checks[-2:]):
         return Figures(tuple(checks), away=_missing(workspace, record))
-    found = measured(
-        workspace, record.model, record.replaces.model, record.data, record.source.commit, policy
-    )
+
+    def measure_again(towards: int = 0) -> Measured:
+        named = (record.model, record.replaces.model, record.data, record.source.commit)
+        return measured(workspace, *named, policy, towards)
+
+    def moved(towards: int) -> tuple[Evaluation, Scored]:
+        found = measure_again(towards)
+        return found.evaluation, found.scored
+
+    found = measure_again()
     # What an older version made says nothing of its rows; it was released as it was.
     old = change.recorded is not None and record.key is None
     checks += [finding for finding in found.findings if not (old and finding.name == "bound")]
     if not old and record.key is None:
         checks.append(Finding("bound", False, "the record has no key: run `model promote` again"))
-    differences = same_numbers(found.evaluation, claimed)
+    differences = same_numbers(found.evaluation, claimed, moved)
     message = f"recomputed on {found.evaluation.rows} holdout rows: "
     message += f"differ: {'; '.join(differences[:3])}" if differences else "equal"
     checks.append(Finding("numbers", not differences, message))
@@ -91,11 +99,12 @@ def take(
 
 def measured(
     workspace: Workspace, model: str, champion: str | None, data: DataDigests, commit: str,
-    policy: Policy,
+    policy: Policy, towards: int = 0,
 ) -> Measured:  # fmt: skip
     """Evaluate a packaged model on its pinned holdout, fetched by digest, in a process of its own.
 
-    The slices are those of params.yaml at `commit`, the source of the model.
+    The slices are those of params.yaml at `commit`, the source of the model. `towards` as of
+    `evaluate`.
 
     Raises:
         RefusedError: An artefact vanished or was changed, or needs more memory or time than it may.
@@ -115,6 +124,7 @@ def measured(
             "mandatory": policy.slice_columns,
             "slice_metric": slices.metric if slices else None,
             "min_rows": slices.min_rows if slices else 1,
+            "towards": towards,
         },
     }
     with tempfile.TemporaryDirectory(prefix="measured-") as name:

@@ -108,10 +108,12 @@ def alike(change: Change, record: Record, answers: dict[str, float]) -> Iterator
 
 
 def same_answers(a: dict[str, float], b: dict[str, float]) -> bool:
-    """Whether two models answer the rows that both were asked alike, to a millionth."""
+    """Whether two models answer the rows that both were asked alike, to a millionth of the largest
+    answer: a processor loses digits of what is summed, also where the sum is small."""
     shared = a.keys() & b.keys()
+    largest = max((abs(answer[row]) for answer in (a, b) for row in shared), default=0.0)
     return len(shared) >= min(16, len(a), len(b)) > 0 and all(
-        abs(a[row] - b[row]) <= 1e-6 * max(1.0, abs(a[row])) for row in shared
+        abs(a[row] - b[row]) <= 1e-6 * largest for row in shared
     )
 
 

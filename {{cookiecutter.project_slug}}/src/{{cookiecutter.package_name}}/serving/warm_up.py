@@ -10,7 +10,7 @@ from ..errors import RefusedError
 from ..features import Inputs, Signature
 from ..pipeline.artifact import ModelCard
 from ..runtime import Runtime
-from .golden import equal
+from .golden import equal, largest_value
 from .requests import Batch, RequestError
 
 LOOP_SECONDS = 0.005  # that one call may keep the event loop from all else
@@ -40,7 +40,7 @@ def warm_up(
     scores = runtime.scores(inputs)
     answers = card.signature.answers(scores)
     for number, (item, answer) in enumerate(zip(golden, answers, strict=False)):
-        if not equal(answer, item["answer"]):
+        if not equal(answer, item["answer"], largest_value(golden)):
             raise RefusedError(
                 f"golden row {number}: expected {item['answer']}, got {answer}: not the answers of"
                 " the machine that trained this model; not served"
