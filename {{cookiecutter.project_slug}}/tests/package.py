@@ -34,6 +34,7 @@ from {{ cookiecutter.package_name }}.monitoring import (
 )
 from {{ cookiecutter.package_name }}.pipeline import (
     artifact,
+    contents,
     evaluate,
     evaluation,
     export,
@@ -166,6 +167,7 @@ __all__ = [
     "config",
     "confirm",
     "connection",
+    "contents",
     "data",
     "decoder",
     "deploy",

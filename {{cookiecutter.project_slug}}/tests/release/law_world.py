@@ -150,7 +150,7 @@ class World:
 
         for module in (figures, promote):
             patch.setattr(module, "evaluate_stored", evaluate)
-        patch.setattr(figures, "read_holdout", lambda _: None)
+        patch.setattr(figures, "read_holdout", lambda *_: None)
         patch.setattr(figures, "answers_of", answers)
         patch.setattr(plots, "write", lambda *_: [], raising=False)
         patch.setattr(plots, "draw", lambda *_: {}, raising=False)  # its name on newer mains

@@ -23,7 +23,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from ..package import artifact, export, features, files, runtime, serving_app, serving_service
+from ..package import (
+    artifact,
+    contents,
+    export,
+    features,
+    files,
+    runtime,
+    serving_app,
+    serving_service,
+)
 
 NEVER_MISSING = ("mean radius", "smoker")
 
@@ -38,10 +47,10 @@ class Trained:
 
     @property
     def card(self) -> artifact.ModelCard:
-        return artifact.read_card(self.directory)
+        return artifact.read_card(contents.read(self.directory))
 
     def load(self) -> runtime.Runtime:
-        return runtime.load(self.directory, self.card)
+        return runtime.load(contents.read(self.directory, self.digest), self.card)
 
     def service(self, **options: Any) -> serving_service.Service:
         """A service without a socket."""

@@ -1,5 +1,6 @@
 """`model train`: data and params.yaml in, a content-addressed model directory out."""
 
+import io
 import platform
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 # What decides a trained model besides params.yaml and the data; a change of it is a new input.
 CODE = (
     "data.py", "schema.py", "features.py", "split.py", "model.py",
-    "runtime.py", "pipeline/artifact.py", "pipeline/export.py", "pipeline/parity.py",
-    "pipeline/profile.py", "pipeline/train.py",
+    "runtime.py", "pipeline/artifact.py", "pipeline/contents.py", "pipeline/export.py",
+    "pipeline/parity.py", "pipeline/profile.py", "pipeline/train.py",
 )  # fmt: skip
 LIBRARIES = (
     "numpy", "onnx", "onnxruntime", "pandas", "protobuf", "scikit-learn", "scipy", "skl2onnx",
@@ -138,11 +139,18 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
     return candidate
 
 
-def read_holdout(directory: Path) -> "pd.DataFrame":
-    """The rows that were held out, as `train` wrote them; index 0..n-1."""
+def read_holdout(directory: Path, digest: str | None = None) -> "pd.DataFrame":
+    """The rows that were held out, as `train` wrote them; index 0..n-1.
+
+    Raises:
+        RefusedError: The directory has another digest, when one is given.
+        InputError: It holds no rows.
+    """
     import pandas as pd
 
-    return pd.read_parquet(directory / "holdout.parquet")
+    from .contents import read
+
+    return pd.read_parquet(io.BytesIO(read(directory, digest)["holdout.parquet"]))
 
 
 def _golden(signature: Any, runtime: Any, inputs: Any) -> list[dict[str, Any]]:

@@ -47,7 +47,7 @@ def check(workspace: Workspace, change: Change, record: Record, policy: Policy) 
         about = (change.head, change.environment, record, claimed, scored, policy)
         then = change.recorded is not None or record.schema_version == 1
         checks.append(rendered.check_rendered(workspace.git, *about, released=then))
-    holdout = read_holdout(workspace.store.fetch(record.data.holdout))
+    holdout = read_holdout(workspace.store.fetch(record.data.holdout), record.data.holdout)
     answers = answers_of(holdout, scored.candidate)
     return Figures(tuple(checks), judge(recomputed, policy), answers)
 
@@ -79,7 +79,7 @@ def evaluate_stored(
     return evaluate(
         workspace.store.fetch(model),
         workspace.store.fetch(champion) if champion else None,
-        read_holdout(workspace.store.fetch(data.holdout)),
+        read_holdout(workspace.store.fetch(data.holdout), data.holdout),
         candidate_digest=model,
         champion_digest=champion,
         holdout_digest=data.holdout,

@@ -2,8 +2,7 @@
 
 from ..config import Params
 from ..errors import RefusedError
-from ..files import read_json
-from ..pipeline.artifact import check_digest
+from ..pipeline.contents import Contents, read
 from ..pipeline.train import Candidate, input_key
 from .attestation import trust
 from .image import build, published, push, smoke_test, tag
@@ -25,10 +24,9 @@ def package(workspace: Workspace, run: str | None = None, image: str | None = No
     _refuse_uncommitted(workspace, workspace.params)
     if candidate.key != input_key(workspace.params, workspace.root):
         raise RefusedError("the candidate was trained from other inputs: run `model train`")
-    check_digest(workspace.candidate / "model", candidate.model)
-    check_digest(workspace.candidate / "holdout", candidate.holdout)
-    store.put(workspace.candidate / "model")
-    store.put(workspace.candidate / "holdout")
+    model = read(workspace.candidate / "model", candidate.model)
+    for files in (model, read(workspace.candidate / "holdout", candidate.holdout)):
+        store.keep(files)
     head = git.run("rev-parse", "HEAD")
     known = store.find(candidate.key)
     if known and known.model == candidate.model and known.source.commit in git.line(head):
@@ -43,22 +41,23 @@ def package(workspace: Workspace, run: str | None = None, image: str | None = No
             key=candidate.key,
         )
     if image:
-        facts = {"image": _image(workspace, provenance, Registry(image)), "trust": level}
+        facts = {"image": _image(workspace, model, provenance, Registry(image)), "trust": level}
         provenance = provenance.model_copy(update=facts)
     if provenance != known:
         store.save(provenance)
     return provenance
 
 
-def _image(workspace: Workspace, provenance: Provenance, repository: Registry) -> str:
+def _image(
+    workspace: Workspace, model: Contents, provenance: Provenance, repository: Registry
+) -> str:
     """The candidate's image: the one that was recorded or pushed before, else a new one."""
     name, _, digest = (provenance.image or "").partition("@")
     if name == str(repository) and repository.digest(digest, write=True):
         return f"{name}@{digest}"
     found = published(provenance, repository)
-    model = workspace.candidate / "model"
     tried = found or build(workspace.root, model, provenance)
-    smoke_test(tried, read_json(model / "golden.json"), provenance.model)
+    smoke_test(tried, model.json("golden.json"), provenance.model)
     return found or push(tried, repository, tag(provenance))
 
 

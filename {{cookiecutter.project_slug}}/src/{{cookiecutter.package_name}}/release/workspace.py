@@ -178,7 +178,6 @@ class Workspace:
         Raises:
             InputError: There is no candidate, or it was changed after it was trained.
         """
-        from ..pipeline.artifact import check_digest
         from ..pipeline.evaluate import evaluate
         from ..pipeline.train import Candidate, input_key, read_holdout
 
@@ -188,12 +187,11 @@ class Workspace:
         champion = None
         if self.git.resolve(BRANCH):
             champion = self.ledger(against, self.git.base()).effective
-        check_digest(self.candidate / "holdout", candidate.holdout)
         slices = self.policy.slices
         return evaluate(
             self.candidate / "model",
             self.store.fetch(champion.model) if champion else None,
-            read_holdout(self.candidate / "holdout"),
+            read_holdout(self.candidate / "holdout", candidate.holdout),
             candidate_digest=candidate.model,
             champion_digest=champion.model if champion else None,
             holdout_digest=candidate.holdout,
@@ -214,7 +212,7 @@ class Workspace:
         for name, digest in (("model", known.model), ("holdout", known.data.holdout)):
             temporary = self.candidate / f".{name}.restored"
             shutil.rmtree(temporary, ignore_errors=True)
-            shutil.copytree(self.store.fetch(digest), temporary)
+            self.store.read(digest).write(temporary)
             replace_directory(temporary, self.candidate / name)
         Candidate(key, known.model, known.data.train, known.data.holdout).write(self.candidate)
         return known.model
