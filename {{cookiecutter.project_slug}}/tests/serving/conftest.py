@@ -104,6 +104,22 @@ def fallback(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trai
     return Trained(directory, artifact.digest_of(directory), trained.rows)
 
 
+@pytest.fixture(scope="session")
+def impostor(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Another model for the same rows, which says the opposite; its golden requests are its own."""
+    model = artifact.Model.load(trained.directory)
+    model.estimator[-1].coef_ *= -1
+    golden = files.read_json(trained.directory / "golden.json")
+    frame = features.to_frame(pd.DataFrame(trained.rows), model.signature.columns)
+    card, served, graph = export.served_by(model, frame)
+    asked = features.to_inputs(frame.head(len(golden)), model.signature)
+    answers = model.signature.answers(served.scores(asked))
+    golden = [{"row": g["row"], "answer": a} for g, a in zip(golden, answers, strict=True)]
+    directory = tmp_path_factory.mktemp("impostor") / "model"
+    digest = artifact.write_model(directory, card, model.estimator, {}, golden, graph)
+    return Trained(directory, digest, trained.rows)
+
+
 def _column(name: str, values: "pd.Series[Any]") -> features.Column:
     nullable = name not in NEVER_MISSING
     if name not in ("side", "ward", "smoker"):
