@@ -51,11 +51,24 @@ def read_json(path: Path) -> Any:
         InputError: The file is missing, unreadable or not JSON.
     """
     try:
-        return json.loads(path.read_bytes())
-    except RecursionError:
-        raise InputError(f"{path}: cannot be read as JSON: nested too deep") from None
-    except (OSError, ValueError) as error:
+        content = path.read_bytes()
+    except OSError as error:
         raise InputError(f"{path}: cannot be read as JSON: {error}") from None
+    return parse_json(content, str(path))
+
+
+def parse_json(content: bytes, name: str) -> Any:
+    """What a JSON file holds; `name` is for messages.
+
+    Raises:
+        InputError: It is not JSON.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise InputError(f"{name}: cannot be read as JSON: nested too deep") from None
+    except ValueError as error:
+        raise InputError(f"{name}: cannot be read as JSON: {error}") from None
 
 
 def sha256(data: bytes) -> str:

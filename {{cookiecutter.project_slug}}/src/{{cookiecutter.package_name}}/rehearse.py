@@ -178,7 +178,7 @@ def _drift(play: Rehearsal) -> str:
     """Ask production about the holdout with its numbers moved by two standard deviations."""
     done = deploy(play.scene.here, "production")
     model = play.scene.here.store.fetch(str(done.model))
-    columns = read_card(model).signature.columns
+    columns = read_card(play.scene.here.store.read(str(done.model))).signature.columns
     rows = read_holdout(play.scene.here.candidate / "holdout")
     moved = {
         c.name: rows[c.name] + 2 * float(rows[c.name].std()) if c.type == "number" else rows[c.name]

@@ -3,7 +3,6 @@
 Both take typed columns and give scores; neither knows requests, files of rows or git.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from .errors import InputError
 from .features import Inputs, Signature, from_inputs
 from .pipeline.artifact import ONNX_FILE, Model, ModelCard
+from .pipeline.contents import Contents
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,8 +23,8 @@ class Runtime(Protocol):
         """Score n rows, each as if it were alone; NaN where there is no finite float32."""
 
 
-def load(directory: Path, card: ModelCard) -> Runtime:
-    """The runtime that serves a model directory, as its card says.
+def load(files: Contents, card: ModelCard) -> Runtime:
+    """The runtime that serves what was read of a model directory, as its card says.
 
     Raises:
         RefusedError: The model file holds a type that is not trusted.
@@ -32,14 +32,12 @@ def load(directory: Path, card: ModelCard) -> Runtime:
     """
     try:
         if card.runtime == "onnx":
-            return OnnxRuntime((directory / ONNX_FILE).read_bytes(), card.signature)
-        return TrainingRuntime(Model.load(directory))
-    except OSError as error:
-        raise InputError(f"{error.filename}: cannot be read: {error.strerror}") from None
+            return OnnxRuntime(files[ONNX_FILE], card.signature)
+        return TrainingRuntime(Model.of(files))
     except ImportError as error:
         raise InputError(
-            f"{directory}: runs in {card.runtime}, and {error.name} is not installed here; an image"
-            f" for it is built with --build-arg RUNTIME={card.runtime}"
+            f"{files.directory}: runs in {card.runtime}, and {error.name} is not installed here; an"
+            f" image for it is built with --build-arg RUNTIME={card.runtime}"
         ) from None
 
 

@@ -16,6 +16,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes
 from ..package import (
     answers,
     artifact,
+    contents,
     evaluate,
     evaluation,
     features,
@@ -87,7 +88,7 @@ def asked(directory: Path, name: str) -> dict[str, Any]:
     return {
         "scores": scores.tolist(),
         "narrow": narrow.astype(float).tolist(),
-        "served": runtime.load(place, loaded.card).scores(inputs).tolist(),
+        "served": runtime.load(contents.read(place), loaded.card).scores(inputs).tolist(),
         "answers": answers.answers_of(holdout, scores),
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ..package import artifact, evaluation, golden, order
+from ..package import artifact, contents, evaluation, golden, order
 from . import processor
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def test_every_estimator_is_the_same_model_on_another_processor(
     theirs = evaluation.Evaluation.model_validate(there["evaluation"])
     assert processor.differ(models, name, ours, theirs) == []
     assert order.same_answers(here["answers"], there["answers"])
-    told = artifact.read_card(models / name / "candidate").signature
+    told = artifact.read_card(contents.read(models / name / "candidate")).signature
     answers = [{"answer": answer} for answer in told.answers(np.array(here["served"]))]
     again = told.answers(np.array(there["served"]))
     largest = golden.largest_value(answers)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ..package import errors, features, files, profile
+from ..package import contents, errors, features, files, profile
 
 COLUMNS = (
     features.Column("age", "number", nullable=True),
@@ -44,7 +44,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     facts = content()
     files.write_atomically(tmp_path / "profile.json", files.canonical_json(facts))
 
-    found = profile.read_profile(tmp_path, COLUMNS)
+    found = profile.read_profile(contents.read(tmp_path), COLUMNS)
 
     assert json.loads(msgspec.json.encode(found)) == facts
     assert found.rows == 400
@@ -123,7 +123,7 @@ def test_a_column_without_values_is_described(kind: Any, tmp_path: Path) -> None
 
     facts = profile.profile(frame, [column], np.linspace(0, 1, 50))
 
-    found = profile.read_profile(written(tmp_path, facts), [column]).columns["empty"]
+    found = profile.read_profile(contents.read(written(tmp_path, facts)), [column]).columns["empty"]
     assert (found.rows, found.missing, found.shares) == (0, 1.0, ())
 
 
@@ -134,7 +134,7 @@ def test_the_largest_numbers_survive(tmp_path: Path) -> None:
 
     facts = profile.profile(frame, [column], np.array([-1e38, 0, 1e38]))
 
-    found = profile.read_profile(written(tmp_path, facts), [column]).columns["x"]
+    found = profile.read_profile(contents.read(written(tmp_path, facts)), [column]).columns["x"]
     assert np.float32(found.quantiles[-1]) == np.float32(largest)
 
 
@@ -167,7 +167,7 @@ def test_a_damaged_profile_is_refused_in_one_line(damage: Change, tmp_path: Path
     damage(facts)
 
     with pytest.raises(errors.InputError) as caught:
-        profile.read_profile(written(tmp_path, facts), COLUMNS)
+        profile.read_profile(contents.read(written(tmp_path, facts)), COLUMNS)
 
     assert "profile.json: " in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
@@ -178,12 +178,14 @@ def test_what_is_no_profile_is_refused(hostile: bytes, tmp_path: Path) -> None:
     (tmp_path / "profile.json").write_bytes(hostile)
 
     with pytest.raises(errors.InputError, match="train the model again"):
-        profile.read_profile(tmp_path, COLUMNS)
+        profile.read_profile(contents.read(tmp_path), COLUMNS)
 
 
 def test_a_missing_profile_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.json").touch()
+
     with pytest.raises(errors.InputError, match=r"profile\.json"):
-        profile.read_profile(tmp_path, COLUMNS)
+        profile.read_profile(contents.read(tmp_path), COLUMNS)
 
 
 def test_a_profile_cut_short_is_refused(tmp_path: Path) -> None:
@@ -192,4 +194,4 @@ def test_a_profile_cut_short_is_refused(tmp_path: Path) -> None:
         (tmp_path / "profile.json").write_text(whole[:length])
 
         with pytest.raises(errors.InputError):
-            profile.read_profile(tmp_path, COLUMNS)
+            profile.read_profile(contents.read(tmp_path), COLUMNS)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ..conftest import PARAMS
-from ..package import artifact, config, errors, features, files, runtime, train
+from ..package import artifact, config, contents, errors, features, runtime, train
 
 CODE = """
 import importlib, pathlib, sys
@@ -47,12 +47,13 @@ def test_two_processes_give_the_same_digest(project: Path, estimator: str) -> No
 def test_a_saved_model_answers_as_its_golden_requests_say(project: Path) -> None:
     train.train(params(), project, project / "candidate")
     directory = project / "candidate" / "model"
-    card, golden = artifact.read_card(directory), files.read_json(directory / "golden.json")
+    saved = contents.read(directory, artifact.digest_of(directory))
+    card, golden = artifact.read_card(saved), saved.json("golden.json")
     told = card.signature
     assert golden[0]["row"]["mean radius"] == 17.99, "as people write it"
     table = {c.name: [g["row"][c.name] for g in golden] for c in told.columns}
     inputs = features.to_inputs(features.to_frame(table, told.columns), told)
-    answers = told.answers(runtime.load(directory, card).scores(inputs))
+    answers = told.answers(runtime.load(saved, card).scores(inputs))
     assert answers == [g["answer"] for g in golden]
 
 

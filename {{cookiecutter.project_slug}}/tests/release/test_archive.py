@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from ..package import archive, artifact, errors
+from ..package import archive, artifact, contents, errors
 
 NAMES = st.text(
     st.characters(exclude_characters="/\0", codec="utf-8"), min_size=1, max_size=60
@@ -29,7 +29,7 @@ def plant(directory: Path, tree: dict[tuple[str, ...], bytes]) -> Path:
 
 def packed(directory: Path) -> bytes:
     stream = io.BytesIO()
-    archive.pack(directory, stream)
+    archive.pack(contents.read(directory), stream)
     return stream.getvalue()
 
 

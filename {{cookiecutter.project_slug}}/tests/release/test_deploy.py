@@ -244,7 +244,7 @@ def test_status_shows_main_and_the_world_side_by_side(deployed: sandbox.Sandbox)
     deploy.deploy(deployed.here, "production")
     after = status.status(deployed.here)[1]
     assert (after.running, after.advice) == (live(deployed), "")
-    assert artifact.read_card(deployed.here.store.fetch(str(after.running)))
+    assert artifact.read_card(deployed.here.store.read(str(after.running)))
 
 
 def test_watching_starts_again_what_died(deployed: sandbox.Sandbox) -> None:

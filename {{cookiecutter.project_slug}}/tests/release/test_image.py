@@ -15,6 +15,7 @@ import pytest
 from ..package import (
     artifact,
     attestation,
+    contents,
     docker as docker_command,
     errors,
     files,
@@ -170,7 +171,7 @@ class TestImage:
         assert inside(made.image, code) == "65532 None"
 
     def test_it_holds_what_serves_and_nothing_that_trains(self, made: Made) -> None:
-        assert artifact.read_card(made.here.candidate / "model").runtime == "onnx"
+        assert artifact.read_card(contents.read(made.here.candidate / "model")).runtime == "onnx"
         code = (
             "import importlib.util as u, pathlib as p, sys; import onnxruntime;"
             "print([n for n in ('pandas', 'sklearn', 'pydantic', 'typer') if u.find_spec(n)],"
@@ -206,7 +207,7 @@ class TestImage:
         monkeypatch.setattr(image, "docker", build)
         for model in (made.here.candidate / "model", not_onnx(made, tmp_path / "model")):
             with pytest.raises(docker_command.DockerError, match="enough"):
-                image.build(made.here.root, model, made.provenance, BASE_IMAGE)
+                image.build(made.here.root, contents.read(model), made.provenance, BASE_IMAGE)
         found = [option for option in asked if "RUNTIME" in option]
         assert found == [f"--build-arg=RUNTIME={x}" for x in ("onnx", "scikit-learn")]
 
@@ -233,9 +234,9 @@ class TestImage:
         for number, path in enumerate(copy.iterdir()):
             path.chmod(0o600)
             os.utime(path, (number, number))
-        again = image.build(made.here.root, copy, made.provenance, BASE_IMAGE)
+        again = image.build(made.here.root, contents.read(copy), made.provenance, BASE_IMAGE)
         (copy / "golden.json").write_text("[]")
-        other = image.build(made.here.root, copy, made.provenance, BASE_IMAGE)
+        other = image.build(made.here.root, contents.read(copy), made.provenance, BASE_IMAGE)
         try:
             assert layers(again) == layers(made.image)
             assert layers(other)[:-1] == layers(made.image)[:-1]
@@ -311,7 +312,7 @@ class TestImage:
         source = record.Source(commit=here.git.run("rev-parse", "HEAD"))
         broken = made.provenance.model_copy(update={"source": source})
         with pytest.raises(docker_command.DockerError, match=r"^docker build: .*sklaern[^\n]*$"):
-            image.build(root, made.here.candidate / "model", broken, BASE_IMAGE)
+            image.build(root, contents.read(made.here.candidate / "model"), broken, BASE_IMAGE)
 
     def test_trust_that_is_misspelt_builds_nothing(
         self, made: Made, monkeypatch: pytest.MonkeyPatch

@@ -12,7 +12,17 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from ..package import archive, artifact, connection, errors, files, record, registry, store
+from ..package import (
+    archive,
+    artifact,
+    connection,
+    contents,
+    errors,
+    files,
+    record,
+    registry,
+    store,
+)
 from .registry_server import Server, requests
 from .test_archive import TREES, plant
 
@@ -223,7 +233,7 @@ def test_another_directory_behind_the_tag_is_refused_and_mended(
     digest = here.put(model)
     other = plant(model.parent / "other", {("model.json",): b"[]"})
     with io.BytesIO() as stream:
-        archive.pack(other, stream)
+        archive.pack(contents.read(other), stream)
         registry.Registry(name).push(tag_of(digest), store.DIRECTORY, stream)
     with pytest.raises(errors.RefusedError, match=rf"holds {artifact.digest_of(other)}"):
         there.fetch(digest)

@@ -23,7 +23,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from ..package import artifact, export, features, files, runtime, serving_app, serving_service
+from ..package import (
+    artifact,
+    contents,
+    export,
+    features,
+    files,
+    runtime,
+    serving_app,
+    serving_service,
+)
 
 NEVER_MISSING = ("mean radius", "smoker")
 
@@ -38,10 +47,10 @@ class Trained:
 
     @property
     def card(self) -> artifact.ModelCard:
-        return artifact.read_card(self.directory)
+        return artifact.read_card(contents.read(self.directory))
 
     def load(self) -> runtime.Runtime:
-        return runtime.load(self.directory, self.card)
+        return runtime.load(contents.read(self.directory, self.digest), self.card)
 
     def service(self, **options: Any) -> serving_service.Service:
         """A service without a socket."""
@@ -93,6 +102,22 @@ def fallback(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trai
     card = msgspec.structs.replace(trained.card, runtime="scikit-learn", not_onnx="1 row differs")
     (directory / "model.json").write_bytes(msgspec.json.encode(card))
     return Trained(directory, artifact.digest_of(directory), trained.rows)
+
+
+@pytest.fixture(scope="session")
+def impostor(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Another model for the same rows, which says the opposite; its golden requests are its own."""
+    model = artifact.Model.load(trained.directory)
+    model.estimator[-1].coef_ *= -1
+    golden = files.read_json(trained.directory / "golden.json")
+    frame = features.to_frame(pd.DataFrame(trained.rows), model.signature.columns)
+    card, served, graph = export.served_by(model, frame)
+    asked = features.to_inputs(frame.head(len(golden)), model.signature)
+    answers = model.signature.answers(served.scores(asked))
+    golden = [{"row": g["row"], "answer": a} for g, a in zip(golden, answers, strict=True)]
+    directory = tmp_path_factory.mktemp("impostor") / "model"
+    digest = artifact.write_model(directory, card, model.estimator, {}, golden, graph)
+    return Trained(directory, digest, trained.rows)
 
 
 def _column(name: str, values: "pd.Series[Any]") -> features.Column:

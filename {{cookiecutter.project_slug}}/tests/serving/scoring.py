@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..package import artifact, config, export, features, model, runtime, serving_requests
+from ..package import artifact, config, contents, export, features, model, runtime, serving_requests
 
 COLUMNS = (
     features.Column("age", "number", nullable=True),
@@ -82,14 +82,15 @@ def fit(
 
 def service_answer(directory: Path, row: Mapping[Any, Any]) -> dict[str, Any] | str:
     """What the service answers to one row, or the reason why it refuses it."""
-    card = artifact.read_card(directory)
+    loaded = contents.read(directory)
+    card = artifact.read_card(loaded)
     names = [column.name for column in COLUMNS]
     body = json.dumps({name: _json(row[name]) for name in names})
     try:
         asked = serving_requests.decode(body.encode(), card.signature)
     except serving_requests.RequestError as error:
         return str(error)
-    scores = runtime.load(directory, card).scores(asked.inputs)
+    scores = runtime.load(loaded, card).scores(asked.inputs)
     if math.isnan(scores[0]):
         return "no finite score"
     return card.signature.answers(scores)[0]

@@ -1,11 +1,16 @@
 """The command: what it refuses before it serves, and in which words."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from ..package import errors, serving_app, serving_process
+from ..package import errors, features, files, serving_app, serving_process
+from ..swap import swap_after_check
 from .conftest import Trained
 
 
@@ -15,6 +20,33 @@ def test_a_changed_directory_is_refused_before_anything_in_it_is_loaded(
     (tmp_path / "model.json").write_text("not even JSON")
     with pytest.raises(errors.RefusedError, match="not loaded"):
         serving_app.serve(tmp_path, trained.digest, version="1", port=0)
+
+
+@pytest.mark.parametrize("kind", ["trained", "fallback"])
+def test_a_directory_that_is_swapped_after_the_check_is_served_as_it_was_checked(
+    kind: str, impostor: Trained, tmp_path: Path, request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    honest: Trained = request.getfixturevalue(kind)
+    directory = Path(shutil.copytree(honest.directory, tmp_path / "model"))
+    loaded = list[Any]()
+
+    def service(*given: Any, **more: Any) -> None:
+        loaded.extend([*given, more["golden"]])
+        raise errors.ModelError("enough")
+
+    monkeypatch.setattr(serving_app, "Service", service)
+    swapped = swap_after_check(monkeypatch, directory, impostor.directory)
+    with pytest.raises(errors.ModelError, match="enough"):
+        serving_app.serve(directory, honest.digest, version="1", port=0)
+    card, runtime, digest, _, golden = loaded
+    frame = features.to_frame(pd.DataFrame(honest.rows), card.signature.columns)
+    inputs = features.to_inputs(frame, card.signature)
+    assert swapped == [directory]
+    assert (card, digest) == (honest.card, honest.digest)
+    assert golden == files.read_json(honest.directory / "golden.json")
+    assert np.array_equal(runtime.scores(inputs), honest.load().scores(inputs))
+    assert not np.allclose(runtime.scores(inputs), impostor.load().scores(inputs))
 
 
 def test_a_port_that_another_program_has_is_refused(trained: Trained) -> None:

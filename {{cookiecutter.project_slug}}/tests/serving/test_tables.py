@@ -8,7 +8,9 @@ import json
 import math
 import os
 import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from ..package import features, serving_requests, serving_tables, unpack
+from ..package import features, serving_requests, serving_service, serving_tables, unpack
 from .conftest import Ask, Trained
 
 CSV, ARROW, PARQUET = serving_tables.KINDS
@@ -281,15 +283,75 @@ def test_a_body_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) 
     assert UNPACKER.process
     os.kill(UNPACKER.process.pid, signal.SIGSTOP)
     assert "takes more than" in refusal(written(ROWS, PARQUET), PARQUET)[2]
+    assert UNPACKER.process is None  # it was not tried again
+    monkeypatch.undo()
+    assert decode(written(ROWS, PARQUET), PARQUET) == as_json(ROWS)
 
 
-def test_a_helper_that_died_is_replaced() -> None:
-    decode(written(ROWS, ARROW), ARROW)
+def helper() -> int:
     assert UNPACKER.process
-    UNPACKER.process.kill()
-    UNPACKER.process.wait()
-    assert refusal(written(ROWS, ARROW), ARROW)[0] == 400
-    assert decode(written(ROWS, ARROW), ARROW) == as_json(ROWS)
+    return UNPACKER.process.pid
+
+
+@pytest.mark.parametrize("kind", [ARROW, PARQUET])
+def test_a_helper_that_was_killed_between_two_bodies_is_replaced_unnoticed(kind: str) -> None:
+    decode(written(ROWS, kind), kind)
+    killed = helper()
+    os.kill(killed, signal.SIGKILL)
+    assert decode(written(ROWS, kind), kind) == as_json(ROWS)
+    assert helper() != killed
+
+
+def test_a_helper_that_is_killed_while_it_reads_is_replaced_unnoticed() -> None:
+    decode(written(ROWS, PARQUET), PARQUET)
+    killed = helper()
+    os.kill(killed, signal.SIGSTOP)
+    large = written(ROWS * 5000, PARQUET, compression="none", use_dictionary=False)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(decode, large, PARQUET)
+        time.sleep(0.3)
+        assert not waiting.done()
+        os.kill(killed, signal.SIGKILL)
+        assert waiting.result(30) == as_json(ROWS * 5000)
+    assert helper() != killed
+
+
+@pytest.mark.slow
+def test_a_body_that_kills_its_helper_is_refused_and_the_next_one_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """13 kB that unpack to 400 MB of text, more than the helper may take."""
+    side = pa.DictionaryArray.from_arrays(np.zeros(10, np.int8), ["x" * 400_000_000])
+    plain = {"age": np.ones(10), "size, cm": np.ones(10), "ward": ["1"] * 10}
+    bomb = written(pa.table({**plain, "side": side}), PARQUET, compression="zstd")
+    decode(written(ROWS, PARQUET), PARQUET)
+    started, start = list[int](), unpack._start
+
+    def counted() -> Any:
+        process = start()
+        started.append(process.pid)
+        return process
+
+    monkeypatch.setattr(unpack, "_start", counted)
+    for number in (1, 2):
+        status, _, message = refusal(bomb, PARQUET)
+        assert (status, len(started)) == (400, 2 * number - 1)  # it was tried twice, no more
+        assert "takes more than 512 MB" in message
+        assert decode(written(ROWS, PARQUET), PARQUET) == as_json(ROWS)
+        assert len(started) == 2 * number
+
+
+def test_the_service_answers_the_body_after_its_helper_was_killed(
+    ask: Ask, service: serving_service.Service, trained: Trained
+) -> None:
+    table = pa.Table.from_pandas(pd.DataFrame(trained.rows[:30]), preserve_index=False)
+    sent = {"content": written(table, PARQUET), "headers": {"content-type": PARQUET}}
+    expected = ask(**sent).json()
+    for _ in range(3):
+        assert service.unpacker.process
+        os.kill(service.unpacker.process.pid, signal.SIGKILL)
+        response = ask(**sent)
+        assert (response.status_code, response.json()) == (200, expected)
 
 
 BODIES = {kind: written(ROWS * 3, kind) for kind in serving_tables.KINDS}

@@ -1,7 +1,9 @@
 """Several processes share a port: one that dies is replaced, and all drain together."""
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +18,7 @@ import httpx
 import pytest
 
 from ..package import serving_app
+from ..swap import replace
 from .callers import Callers
 from .conftest import Trained
 from .test_process import free_port, wait_for
@@ -30,6 +33,7 @@ class Started:
         self.port, self.log = free_port(), log
         command = [sys.executable, "-m", serving_app.__name__, "--version", "1", "--workers", "2"]
         command += ["--directory", str(trained.directory), "--port", str(self.port)]
+        command += ["--digest", trained.digest] if trained.digest else []
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         with log.open("wb") as stderr:
             self.process = subprocess.Popen(command, env=environment, stderr=stderr)
@@ -44,9 +48,9 @@ class Started:
         return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=5)
 
 
-@pytest.fixture
-def started(trained: Trained, tmp_path: Path) -> Iterator[Started]:
-    found = Started(trained, tmp_path / "service.log")
+@contextlib.contextmanager
+def serving(trained: Trained, folder: Path) -> Iterator[Started]:
+    found = Started(trained, folder / "service.log")
     try:
         wait_for(lambda: len(found.pids()) == 2 or found.process.poll() is not None, 60)
         yield found
@@ -56,6 +60,12 @@ def started(trained: Trained, tmp_path: Path) -> Iterator[Started]:
             found.process.wait(30)
         finally:
             found.process.kill()
+
+
+@pytest.fixture
+def started(trained: Trained, tmp_path: Path) -> Iterator[Started]:
+    with serving(trained, tmp_path) as found:
+        yield found
 
 
 def test_any_worker_shows_what_all_have_answered(started: Started, trained: Trained) -> None:
@@ -76,6 +86,29 @@ def test_a_worker_that_is_killed_is_replaced(started: Started, trained: Trained)
     assert started.process.poll() is None
     assert second in started.pids()
     assert started.get("/healthz").status_code == 200
+
+
+def test_a_worker_that_is_replaced_serves_the_bytes_that_were_checked_at_the_start(
+    trained: Trained, impostor: Trained, tmp_path: Path
+) -> None:
+    """Whoever can write to the model's folder waits for a worker to die, hours after the check."""
+    directory = Path(shutil.copytree(trained.directory, tmp_path / "model"))
+    with serving(Trained(directory, trained.digest, trained.rows), tmp_path) as found:
+        url = f"http://127.0.0.1:{found.port}/predict"
+        expected = httpx.post(url, json=trained.rows, timeout=30).json()
+        first = found.pids()
+        replace(directory, impostor.directory)
+        for pid in first:
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: len(found.pids()) == 4, 60)
+        for _ in range(8):  # on a connection of its own each, so that both are asked
+            answer = httpx.post(url, json=trained.rows, timeout=30)
+            assert answer.headers["model-digest"] == trained.digest
+            assert answer.json() == expected
+        shutil.rmtree(directory)
+        os.kill(found.pids()[-1], signal.SIGKILL)
+        wait_for(lambda: len(found.pids()) == 5, 60)
+        assert httpx.post(url, json=trained.rows, timeout=30).json() == expected
 
 
 def test_all_drain_when_the_parent_is_told(started: Started, trained: Trained) -> None:
@@ -116,8 +149,6 @@ def test_workers_end_when_their_parent_is_killed(started: Started) -> None:
 def test_a_model_that_cannot_be_served_ends_all_with_its_code(
     trained: Trained, tmp_path: Path
 ) -> None:
-    import shutil
-
     broken = tmp_path / "model"
     shutil.copytree(trained.directory, broken)
     (broken / "model.onnx").write_bytes(b"no graph")

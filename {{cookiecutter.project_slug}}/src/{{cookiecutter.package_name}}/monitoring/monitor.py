@@ -8,7 +8,8 @@ import pandas as pd
 from ..config import DriftLimits
 from ..errors import InputError
 from ..features import InvalidRowsError, numbers, to_frame
-from ..pipeline.artifact import check_digest, read_card
+from ..pipeline.artifact import read_card
+from ..pipeline.contents import read
 from ..pipeline.profile import read_profile
 from .drift import ColumnDrift, DriftReport, compare
 
@@ -42,8 +43,9 @@ def monitor(directory: Path, rows: pd.DataFrame, limits: DriftLimits, digest: st
         RefusedError: The directory's content has another digest.
         InputError: A file is damaged, or a row does not fit the model.
     """
-    columns = read_card(check_digest(directory, digest)).signature.columns
-    profile = read_profile(directory, columns)
+    files = read(directory, digest)
+    columns = read_card(files).signature.columns
+    profile = read_profile(files, columns)
     if rows.empty:
         rows = pd.DataFrame(columns=[column.name for column in columns])
     scored = "score" in rows and "score" not in profile.columns

@@ -1,9 +1,5 @@
-"""The model directory: content-addressed, refused when one byte differs, never a pickle.
+"""The model directory: content-addressed, refused when one byte differs, never a pickle."""
 
-The digest is the SHA-256 of the sorted list of `path, sha256` pairs.
-"""
-
-import hashlib
 import io
 import json
 import os
@@ -17,8 +13,9 @@ import numpy as np
 
 from ..errors import InputError, RefusedError
 from ..features import Signature
-from ..files import canonical_json, read_json, sha256, write_atomically
+from ..files import canonical_json, write_atomically
 from .candidate_lock import temporary_beside
+from .contents import Contents, check_digest as check_digest, digest_of as digest_of, read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,53 +59,20 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     schema: int = 1
 
 
-def digest_of(directory: Path) -> str:
-    """The digest of a directory's content: independent of time, owner and order on disk.
-
-    Raises:
-        RefusedError: The directory is missing or empty, or holds anything but plain files.
-    """
-    if not directory.is_dir():
-        raise RefusedError(f"{directory}: no such directory")
-    lines = []
-    for path in sorted(directory.rglob("*"), key=lambda p: p.relative_to(directory).as_posix()):
-        if path.is_symlink() or not (path.is_dir() or path.is_file()):
-            raise RefusedError(f"{path}: neither a file nor a directory; links are refused")
-        if path.is_file():
-            with path.open("rb") as stream:
-                file_digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            lines.append(json.dumps([path.relative_to(directory).as_posix(), file_digest]))
-    if not lines:
-        raise RefusedError(f"{directory}: is empty")
-    return sha256("\n".join(lines).encode())
-
-
-def check_digest(directory: Path, digest: str) -> Path:
-    """Return `directory` when its content has that digest.
-
-    Raises:
-        RefusedError: It has not: somebody changed it after it was packaged.
-    """
-    found = digest_of(directory)
-    if found != digest:
-        raise RefusedError(f"{directory}: content is {found}, expected {digest}; not loaded")
-    return directory
-
-
-def check_model(directory: Path, digest: str) -> Path:
-    """Return a model directory when its content has that digest, and no file of it is missing.
+def check_model(directory: Path, digest: str) -> Contents:
+    """The files of a model directory, when their content has that digest and none is missing.
 
     Raises:
         RefusedError: It is damaged.
     """
-    check_digest(directory, digest)
-    missing = set(MODEL_FILES) - {path.name for path in directory.iterdir()}
-    if missing == {ONNX_FILE} and read_card(directory).runtime != "onnx":
-        return directory
+    files = read(directory, digest)
+    missing = [name for name in MODEL_FILES if name not in files]
+    if missing == [ONNX_FILE] and read_card(files).runtime != "onnx":
+        return files
     if missing:
-        names = ", ".join(sorted(missing))
+        names = ", ".join(missing)
         raise RefusedError(f"{directory}: damaged: {names} is missing; run `model train --force`")
-    return directory
+    return files
 
 
 class Model:
@@ -121,15 +85,23 @@ class Model:
 
     @classmethod
     def load(cls, directory: Path, digest: str | None = None) -> "Model":
-        """Load a model directory, after its digest was checked when one is given.
+        """Load a model directory: the bytes that have the digest, when one is given.
 
         Raises:
             RefusedError: The content has another digest, or holds a type that is not trusted.
             InputError: A file is missing or damaged.
         """
-        if digest is not None:
-            check_digest(directory, digest)
-        return cls(read_card(directory), load_estimator(directory / "model.skops"))
+        return cls.of(read(directory, digest))
+
+    @classmethod
+    def of(cls, files: Contents) -> "Model":
+        """Load what was read of a model directory.
+
+        Raises:
+            As `load`.
+        """
+        card = read_card(files)
+        return cls(card, load_estimator(files["model.skops"], files.directory / "model.skops"))
 
     def scores(self, frame: "pd.DataFrame") -> np.ndarray:
         """Scores of shape (n,), float64: P(positive class), or the predicted value.
@@ -145,13 +117,12 @@ class Model:
         return np.asarray(self.estimator.predict(frame), dtype=np.float64).ravel()
 
 
-def read_card(directory: Path) -> ModelCard:
-    """Read `model.json` of a model directory."""
-    path = directory / "model.json"
+def read_card(files: Contents) -> ModelCard:
+    """What `model.json` of a model directory says."""
     try:
-        return msgspec.convert(read_json(path), ModelCard)
+        return msgspec.convert(files.json("model.json"), ModelCard)
     except msgspec.ValidationError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{files.directory / 'model.json'}: {error}") from None
 
 
 def write_model(
@@ -219,19 +190,19 @@ def dump_estimator(estimator: Any) -> bytes:
     return buffer.getvalue()
 
 
-def load_estimator(path: Path) -> Any:
-    """Load a skops file, when every type in it is trusted.
+def load_estimator(content: bytes, path: Path) -> Any:
+    """Load the content of a skops file, when every type in it is trusted; `path` is for messages.
 
     Raises:
         RefusedError: It holds another type: loading it could run somebody's code.
-        InputError: It is missing or damaged.
+        InputError: It is damaged.
     """
     import skops.io
 
     try:
-        unknown = set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED_TYPES)
+        unknown = set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED_TYPES)
         if unknown:
             raise RefusedError(f"{path}: holds types that are not trusted: {sorted(unknown)}")
-        return skops.io.load(path, trusted=list(TRUSTED_TYPES))
+        return skops.io.loads(content, trusted=list(TRUSTED_TYPES))
     except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be loaded: {error}") from None

@@ -13,6 +13,7 @@ from ..features import InvalidRowsError, Signature, category_texts, refused, to_
 from ..runtime import load
 from ..serving.decoder import Decoder
 from .artifact import Model
+from .contents import Contents, read
 from .evaluation import Cost, Decisions, Evaluation, Parity, Slice
 from .metrics import Scored as Scored, compare
 from .parity import parity, request
@@ -37,15 +38,17 @@ def evaluate(
         RefusedError: A model directory has another digest, or holds what is not trusted.
         InputError: The holdout has a bad column or one class only, or a slice does not exist.
     """
-    model, rival, incomparable = Model.load(candidate, candidate_digest), None, None
+    files, rival_files = read(candidate, candidate_digest), None
+    model, rival, incomparable = Model.of(files), None, None
     told = model.signature
     scored = Scored(
         told.task, _truth(holdout, told), _scores(model, holdout), threshold=told.limit,
         classes=told.classes, target=told.target,
     )  # fmt: skip
     if champion is not None:
+        rival_files = read(champion, champion_digest)
         try:
-            rival = _fair(model, Model.load(champion, champion_digest))
+            rival = _fair(model, Model.of(rival_files))
             theirs, limit = _scores(rival, holdout), rival.signature.limit
             scored = replace(scored, champion=theirs, champion_threshold=limit)
         except InputError as error:
@@ -70,9 +73,9 @@ def evaluate(
     return Evaluation(
         task=told.task, candidate=candidate_digest, champion=champion_digest,
         holdout=holdout_digest, rows=len(holdout), metrics=metrics, slices=tuple(parts),
-        decisions=_decisions(scored), parity=_parity(candidate, model, holdout),
-        cost=_cost(candidate, model, holdout),
-        champion_cost=_cost(champion, rival, holdout) if champion and rival else None,
+        decisions=_decisions(scored), parity=_parity(files, model, holdout),
+        cost=_cost(files, model, holdout),
+        champion_cost=_cost(rival_files, rival, holdout) if rival_files and rival else None,
         incomparable=incomparable,
     ), scored  # fmt: skip
 
@@ -125,15 +128,15 @@ def _decisions(scored: Scored) -> Decisions | None:
     return Decisions(rows=len(now), flipped=up + down, to_positive=up, to_negative=down)
 
 
-def _parity(directory: Path, model: Model, holdout: pd.DataFrame) -> Parity:
+def _parity(files: Contents, model: Model, holdout: pd.DataFrame) -> Parity:
     rows = to_frame(holdout, model.signature.columns)
-    return parity(model, load(directory, model.card), rows)
+    return parity(model, load(files, model.card), rows)
 
 
-def _cost(directory: Path, model: Model, holdout: pd.DataFrame) -> Cost:
+def _cost(files: Contents, model: Model, holdout: pd.DataFrame) -> Cost:
     """The size of a model directory, and the time from one row's request to its answer, in what
     serves it."""
-    told, served = model.signature, load(directory, model.card)
+    told, served = model.signature, load(files, model.card)
     decode = Decoder(told)
     end = time.perf_counter() + LATENCY_SECONDS
     rows = to_frame(holdout, told.columns)
@@ -149,5 +152,5 @@ def _cost(directory: Path, model: Model, holdout: pd.DataFrame) -> Cost:
         told.answers(served.scores(decode(bodies[at % len(bodies)]).inputs))
         taken.append(1000 * (time.perf_counter() - start))
     p50, p99 = np.percentile(taken[WARM_UP_ROWS:], [50, 99]).tolist()
-    size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    size = sum(len(content) for content in files.files.values())
     return Cost(size_bytes=size, latency_p50_ms=p50, latency_p99_ms=p99)

@@ -4,7 +4,6 @@ Numbers are compared as float32; one that is not finite counts as missing.
 """
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -13,6 +12,7 @@ import pandas as pd
 
 from ..errors import InputError
 from ..features import Column
+from .contents import Contents
 
 STEPS = 200
 Kind = Literal["number", "category"]
@@ -59,16 +59,16 @@ def profile(frame: pd.DataFrame, columns: Sequence[Column], scores: np.ndarray) 
     return dict(msgspec.to_builtins(Profile(len(frame), inputs, describe(scores, "number"))))
 
 
-def read_profile(directory: Path, columns: Sequence[Column]) -> Profile:
-    """Read `profile.json` of a model directory, which must describe exactly these columns.
+def read_profile(files: Contents, columns: Sequence[Column]) -> Profile:
+    """What `profile.json` of a model directory says, which must describe exactly these columns.
 
     Raises:
         InputError: It is missing, damaged, or of other columns.
     """
-    path = directory / "profile.json"
+    path, content = files.directory / "profile.json", files["profile.json"]
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Profile)
-    except (OSError, ValueError) as error:
+        found = msgspec.json.decode(content, type=Profile)
+    except ValueError as error:
         raise InputError(f"{path}: {error}; train the model again") from None
     if {name: d.type for name, d in found.columns.items()} != {c.name: c.type for c in columns}:
         raise InputError(f"{path}: describes other columns than model.json; train the model again")

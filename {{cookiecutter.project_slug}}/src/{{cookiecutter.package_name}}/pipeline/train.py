@@ -1,5 +1,6 @@
 """`model train`: data and params.yaml in, a content-addressed model directory out."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,11 +148,18 @@ def write_holdout(rows: "pd.DataFrame", directory: Path) -> None:
     rows.to_parquet(directory / "holdout.parquet", index=False)
 
 
-def read_holdout(directory: Path) -> "pd.DataFrame":
-    """The rows that were held out, as `train` wrote them; index 0..n-1."""
+def read_holdout(directory: Path, digest: str | None = None) -> "pd.DataFrame":
+    """The rows that were held out, as `train` wrote them; index 0..n-1.
+
+    Raises:
+        RefusedError: The directory has another digest, when one is given.
+        InputError: It holds no rows.
+    """
     import pandas as pd
 
-    return pd.read_parquet(directory / "holdout.parquet")
+    from .contents import read
+
+    return pd.read_parquet(io.BytesIO(read(directory, digest)["holdout.parquet"]))
 
 
 def _golden(signature: Any, runtime: Any, inputs: Any) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """A directory as one tar: the same bytes for the same content, and safe to take apart again."""
 
+import io
 import os
 import shutil
 import tarfile
@@ -7,21 +8,20 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from ..errors import RefusedError
+from ..pipeline.contents import Contents
 
 MAX_BYTES = 2_000_000_000  # of an archive, and so of what it holds: it is not compressed
 MAX_FILES = 10_000
 
 
-def pack(directory: Path, stream: BinaryIO) -> None:
+def pack(files: Contents, stream: BinaryIO) -> None:
     """Write a directory's files, sorted, without times and owners. Not compressed: another version
     of a compressor would give other bytes, and a bomb could hide in it."""
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for path in sorted(directory.rglob("*"), key=lambda p: p.relative_to(directory).as_posix()):
-            if path.is_file():
-                member = tarfile.TarInfo(path.relative_to(directory).as_posix())
-                member.size = path.stat().st_size
-                with path.open("rb") as content:
-                    archive.addfile(member, content)
+        for name, content in sorted(files.files.items()):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
 
 
 def unpack(stream: BinaryIO, directory: Path, name: str, folders: bool = False) -> None:

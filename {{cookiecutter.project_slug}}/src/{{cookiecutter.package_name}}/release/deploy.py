@@ -10,7 +10,6 @@ from typing import Literal
 
 from ..config import Environment
 from ..errors import ModelError, RefusedError
-from ..files import read_json
 from ..serving import golden
 from .driver import Driver, DriverName, Service, driver
 from .follow import Wanted, remember, wanted
@@ -177,7 +176,7 @@ def _serving(services: Driver, record: Record, port: int) -> Service | None:
 
 
 def _smoke_test(workspace: Workspace, service: Service, model: str) -> list[str]:
-    requests = read_json(workspace.store.fetch(model) / "golden.json")
+    requests = workspace.store.read(model).json("golden.json")
     return golden.check(service.url, requests, model)
 
 

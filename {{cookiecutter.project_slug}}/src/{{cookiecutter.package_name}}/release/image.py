@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import RefusedError
 from ..pipeline.artifact import read_card
+from ..pipeline.contents import Contents
 from ..serving import golden
 from .docker import bridge, docker, logged_in
 from .driver import last_words
@@ -36,8 +37,10 @@ LIMITS = (
 )
 
 
-def build(root: Path, model: Path, provenance: Provenance, base_image: str | None = None) -> str:
-    """Build the image of a model directory from its source commit; the image's id.
+def build(
+    root: Path, model: Contents, provenance: Provenance, base_image: str | None = None
+) -> str:
+    """Build the image of a model from its source commit; the image's id.
 
     Dockerfile and code are those of the commit, not those of the work tree. BASE_IMAGE in the
     environment stands in for python:<version>-slim, as `base_image` does.
@@ -52,7 +55,7 @@ def build(root: Path, model: Path, provenance: Provenance, base_image: str | Non
         sources.write_bytes(Git(root).output("archive", "--format=tar", commit, "--", *SOURCES))
         shutil.unpack_archive(sources, context, filter="data")
         sources.unlink()
-        shutil.copytree(model, context / "candidate" / "model")
+        model.write(context / "candidate" / "model")
         python = (context / ".python-version").read_text().strip()
         arguments = {"PYTHON": python, "MODEL_DIGEST": provenance.model}
         arguments["MODEL_VERSION"] = provenance.version

@@ -12,8 +12,9 @@ import pandas as pd
 
 from ..config import Params
 from ..features import to_frame, to_inputs
-from ..files import canonical_json, read_json
+from ..files import canonical_json
 from ..pipeline.artifact import MODEL_FILES, ONNX_FILE, Model, ModelCard
+from ..pipeline.contents import Contents, read
 from ..pipeline.evaluate import evaluate
 from ..pipeline.export import to_onnx
 from ..pipeline.gate import Finding
@@ -34,13 +35,13 @@ EXPORTERS = ("numpy", "onnx", "protobuf", "scikit-learn", "skl2onnx")
 def measure(arguments: Mapping[str, Any], output: Path) -> None:
     """Evaluate a model on its holdout: write `evaluation.json`, `scored.npz` and `facts.json`."""
     directory, champion = Path(arguments["model"]), arguments["champion"]
-    holdout = read_holdout(Path(arguments["holdout"]))
+    holdout = read_holdout(Path(arguments["holdout"]), arguments["data"]["holdout"])
     evaluation, scored = evaluate(
         directory, Path(champion) if champion else None, holdout, **arguments["options"]
     )
-    model = Model.load(directory)
-    params = Params.model_validate(arguments["params"])
-    checks = [bound(model.card, params, arguments["data"]), exported(model, directory)]
+    files = read(directory, arguments["options"]["candidate_digest"])
+    model, params = Model.of(files), Params.model_validate(arguments["params"])
+    checks = [bound(model.card, params, arguments["data"]), exported(model, files)]
     facts = {
         "answers": answers_of(holdout, scored.candidate),
         "findings": [check.__dict__ for check in checks],
@@ -86,17 +87,16 @@ def bound(card: ModelCard, params: Params, data: Mapping[str, str]) -> Finding:
     return Finding("bound", not wrong, message if wrong else good)
 
 
-def exported(model: Model, directory: Path) -> Finding:
+def exported(model: Model, files: Contents) -> Finding:
     """Whether the ONNX graph is what the fitted pipeline gives, byte for byte where the same
     versions export; else its answers are compared, as `parity` does for every model."""
-    there = {path.name for path in directory.iterdir()}
-    if strange := sorted(there - set(MODEL_FILES)):
+    if strange := sorted(files.files.keys() - set(MODEL_FILES)):
         return Finding("onnx", False, f"the model holds {strange[0][:80]!a}, which belongs to none")
     if model.card.runtime != "onnx":
-        served = ONNX_FILE in there
+        served = ONNX_FILE in files
         message = f"{ONNX_FILE} is there, and is not served" if served else "not served by ONNX"
         return Finding("onnx", not served, message)
-    same = to_onnx(model.estimator, model.signature) == (directory / ONNX_FILE).read_bytes()
+    same = to_onnx(model.estimator, model.signature) == files[ONNX_FILE]
     if same:
         return Finding("onnx", True, f"{ONNX_FILE} was exported again: the same bytes")
     then = model.card.libraries
@@ -109,16 +109,16 @@ def exported(model: Model, directory: Path) -> Finding:
 
 def compare(arguments: Mapping[str, Any], output: Path) -> None:
     """How far two models are apart, on the holdout and on rows made from it: `apart.json`."""
-    places = [Path(arguments[name]) for name in ("model", "again")]
-    models = [Model.load(place) for place in places]
+    every = [read(Path(arguments[name])) for name in ("model", "again")]
+    models = [Model.of(files) for files in every]
     a, b = (model.card for model in models)
     facts = {"libraries": a.libraries == b.libraries, "rows": 0, "largest": 0.0}
     others = [name for name in ALIKE if getattr(a, name) != getattr(b, name)]
     if not others:
         frame = to_frame(read_holdout(Path(arguments["holdout"])), a.signature.columns)
         near = [
-            at_thresholds(frame, a.signature, load(p, c))
-            for p, c in zip(places, (a, b), strict=True)
+            at_thresholds(frame, a.signature, load(files, card))
+            for files, card in zip(every, (a, b), strict=True)
         ]
         rows = pd.concat([frame, *made(frame, a.signature), *chain(*near)])
         inputs = to_inputs(rows, a.signature)
@@ -128,7 +128,7 @@ def compare(arguments: Mapping[str, Any], output: Path) -> None:
         differ = apart(x[known], y[known], largest, a.signature).max(initial=0.0)
         same = bool((np.isfinite(x) == np.isfinite(y)).all())
         facts |= {"rows": len(rows), "largest": float(differ) if same else 1.0}
-        others += [n for n in FILES if not _close(*(read_json(place / n) for place in places))]
+        others += [n for n in FILES if not _close(*(files.json(n) for files in every))]
     (output / "apart.json").write_text(canonical_json(facts | {"others": others}))
 
 

@@ -1,7 +1,8 @@
 """`model package`: put the candidate into the store, with the commit that it was built from."""
 
 from ..errors import RefusedError
-from ..files import read_json
+from ..pipeline.artifact import check_model
+from ..pipeline.contents import Contents, read
 from ..pipeline.train import Candidate, input_key
 from .attestation import trust
 from .committed import refuse_uncommitted
@@ -24,10 +25,9 @@ def package(workspace: Workspace, run: str | None = None, image: str | None = No
     refuse_uncommitted(git, workspace.root, workspace.params)
     if candidate.key != input_key(workspace.params, workspace.root):
         raise RefusedError("the candidate was trained from other inputs: run `model train`")
-    candidate.check(workspace.candidate)
-    for name, digest in (("model", candidate.model), ("holdout", candidate.holdout)):
-        if store.put(workspace.candidate / name) != digest:
-            raise RefusedError(f"candidate/{name}: was changed just now; run `model package` again")
+    model = check_model(workspace.candidate / "model", candidate.model)
+    for files in (model, read(workspace.candidate / "holdout", candidate.holdout)):
+        store.keep(files)
     head = git.run("rev-parse", "HEAD")
     known = store.find(candidate.key)
     if known and known.model == candidate.model and known.source.commit in git.line(head):
@@ -41,20 +41,21 @@ def package(workspace: Workspace, run: str | None = None, image: str | None = No
             key=candidate.key,
         )
     if image:
-        facts = {"image": _image(workspace, provenance, Registry(image)), "trust": level}
+        facts = {"image": _image(workspace, model, provenance, Registry(image)), "trust": level}
         provenance = provenance.model_copy(update=facts)
     if provenance != known:
         store.save(provenance)
     return provenance
 
 
-def _image(workspace: Workspace, provenance: Provenance, repository: Registry) -> str:
+def _image(
+    workspace: Workspace, model: Contents, provenance: Provenance, repository: Registry
+) -> str:
     """The candidate's image: the one that was recorded or pushed before, else a new one."""
     name, _, digest = (provenance.image or "").partition("@")
     if name == str(repository) and repository.digest(digest, write=True):
         return f"{name}@{digest}"
     found = published(provenance, repository)
-    model = workspace.candidate / "model"
     tried = found or build(workspace.root, model, provenance)
-    smoke_test(tried, read_json(model / "golden.json"), provenance.model)
+    smoke_test(tried, model.json("golden.json"), provenance.model)
     return found or push(tried, repository, tag(provenance))

@@ -11,7 +11,9 @@ from pathlib import Path
 from ..config import parse
 from ..errors import InputError, ModelError, RefusedError
 from ..files import canonical_json, write_atomically
-from ..pipeline.artifact import check_digest, check_model, digest_of
+from ..pipeline import contents
+from ..pipeline.artifact import check_model
+from ..pipeline.contents import Contents, check_digest, digest_of
 from . import archive
 from .connection import DeniedError
 from .record import Provenance, short
@@ -37,28 +39,39 @@ class Store:
         self.root, self.registry = root, registry
 
     def put(self, directory: Path) -> str:
-        """Keep a copy of a directory under the digest of its content; again is no fault.
+        """Keep a copy of a directory under the digest of its content; again is no fault."""
+        return self.keep(contents.read(directory))
 
-        Raises:
-            RefusedError: It was changed while it was copied.
-        """
-        digest = digest_of(directory)
-        if not self._has(digest):
+    def keep(self, files: Contents) -> str:
+        """The same for what was read of a directory: what is kept has the digest that it had."""
+        if not self._has(files.digest):
             with self._temporary() as temporary:
-                shutil.copytree(directory, temporary / "content")
-                self._keep(check_digest(temporary / "content", digest), digest)
+                files.write(temporary / "content")
+                self._keep(temporary / "content", files.digest)
         if self.registry:
             with tempfile.TemporaryFile(dir=self.root) as tar:
-                archive.pack(self._path(digest), tar)
-                self.registry.push(_tag("dir", digest), DIRECTORY, tar)
-        return digest
+                archive.pack(files, tar)
+                self.registry.push(_tag("dir", files.digest), DIRECTORY, tar)
+        return files.digest
 
     def fetch(self, digest: str) -> Path:
-        """The directory with this digest, checked byte for byte.
+        """The directory with this digest, checked byte for byte. Who loads it reads these bytes
+        with the digest again, or calls `read`: the folder may change meanwhile.
 
         Raises:
             RefusedError: It is not there, or somebody changed it.
         """
+        return check_digest(self._present(digest), digest)
+
+    def read(self, digest: str) -> Contents:
+        """The files of the directory with this digest, read once.
+
+        Raises:
+            RefusedError: As `fetch`.
+        """
+        return contents.read(self._present(digest), digest)
+
+    def _present(self, digest: str) -> Path:
         path = self._path(digest)
         found = path.exists()
         if self.registry and not self._has(digest):
@@ -68,7 +81,7 @@ class Store:
                 f"{digest} is not in the store {self.registry or self.root}: it was deleted, or"
                 " packaged elsewhere; run `model train` and `model package` at its source commit"
             )
-        return check_digest(path, digest)
+        return path
 
     def save(self, provenance: Provenance) -> None:
         """Remember how a candidate was made, and that these inputs give this model."""

@@ -5,7 +5,6 @@ Every verb comes by here, so what takes long to import is imported where it is u
 
 import datetime as dt
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -187,12 +186,11 @@ class Workspace:
         champion = None
         if self.git.resolve(BRANCH):
             champion = self.ledger(against, self.git.base()).effective
-        candidate.check(self.candidate)
         slices = self.policy.slices
         return evaluate(
             self.candidate / "model",
             self.store.fetch(champion.model) if champion else None,
-            read_holdout(self.candidate / "holdout"),
+            read_holdout(self.candidate / "holdout", candidate.holdout),
             candidate_digest=candidate.model,
             champion_digest=champion.model if champion else None,
             holdout_digest=candidate.holdout,
@@ -211,15 +209,14 @@ class Workspace:
         known = self.store.find(key)
         if known is None:
             return None
-        model = self.store.fetch(known.model)
         try:
-            check_model(model, known.model)
+            model = check_model(self.store.fetch(known.model), known.model)
         except ModelError:  # packaged when two trainings could still write one folder
             return None
         with writing(self.candidate):
-            for name, digest in (("model", known.model), ("holdout", known.data.holdout)):
+            for name, files in (("model", model), ("holdout", self.store.read(known.data.holdout))):
                 temporary = temporary_beside(self.candidate / name)
-                shutil.copytree(self.store.fetch(digest), temporary)
+                files.write(temporary)
                 replace_directory(temporary, self.candidate / name)
             Candidate(key, known.model, known.data.train, known.data.holdout).write(self.candidate)
         return known.model

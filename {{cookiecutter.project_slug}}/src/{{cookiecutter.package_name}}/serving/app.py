@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, ModelError
-from ..files import canonical_json, read_json, write_atomically
-from ..pipeline.artifact import ModelCard, check_digest, digest_of, read_card
+from ..files import canonical_json, write_atomically
+from ..pipeline.artifact import ModelCard, read_card
+from ..pipeline.contents import Contents, read
 from . import logs, process
 from .metrics import SHARES, Metrics
 from .prediction_log import PredictionLog
@@ -48,13 +49,12 @@ def serve(
         raise InputError("--workers goes with neither --public-port nor --process-file; choose one")
     lock = process.lock(process_file) if process_file else None
     token = read_token(token_file)
-    digest = digest or digest_of(directory)
-    check_digest(directory, digest)
-    card = read_card(directory)
+    files = read(directory, digest)  # once: a worker that is started again has these bytes too
+    digest, card = files.digest, read_card(files)
     fields = {"service.version": version, "labels.model_digest": digest}
     logs.configure(**fields)
     info = {"version": version, "runtime": card.runtime}
-    metrics = Metrics(digest, info, _bounds(directory, card), workers)
+    metrics = Metrics(digest, info, _bounds(files, card), workers)
     private_host = host if public_port is None else "127.0.0.1"
     private = process.listen(private_host, port)
     port = private.getsockname()[1]
@@ -67,15 +67,16 @@ def serve(
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         service = Service(
             card,
-            load(directory, card),
+            load(files, card),
             digest,
             version,
-            golden=_golden(directory),
+            golden=_golden(files),
             metrics=metrics,
             log=PredictionLog(log, digest, log_sample) if log else None,
             token=token,
             access_log=access_log,
         )
+        files.forget()  # of this process; the parent of workers keeps its own
         gc.collect()
         gc.freeze()  # what is there now stays: no later collection needs to look at it
         service.listening["private"] = port
@@ -117,17 +118,15 @@ def _tell_start(card: ModelCard, digest: str, url: str) -> None:
     logs.events.info("%s", text, extra={"ecs": fields})
 
 
-def _golden(directory: Path) -> list[dict[str, Any]]:
-    path = directory / "golden.json"
-    return list(read_json(path)) if path.exists() else []
+def _golden(files: Contents) -> list[dict[str, Any]]:
+    return list(files.json("golden.json")) if "golden.json" in files else []
 
 
-def _bounds(directory: Path, card: ModelCard) -> tuple[float, ...]:
+def _bounds(files: Contents, card: ModelCard) -> tuple[float, ...]:
     """Of the histogram of predictions: shares, or the deciles of the training rows' values."""
     if card.signature.task == "classification":
         return SHARES
-    path = directory / "profile.json"
-    score = read_json(path).get("score", {}) if path.exists() else {}
+    score = files.json("profile.json").get("score", {}) if "profile.json" in files else {}
     return tuple(sorted(score.get("edges", ())))
 
 

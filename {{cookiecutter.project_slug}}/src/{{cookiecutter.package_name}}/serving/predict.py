@@ -23,7 +23,8 @@ import pyarrow as pa
 from ..errors import InputError, RefusedError
 from ..features import Signature
 from ..files import TABLES
-from ..pipeline.artifact import check_digest, digest_of, read_card
+from ..pipeline.artifact import read_card
+from ..pipeline.contents import read
 from ..runtime import load
 from .batch import answers, score, stored
 from .outcome import Form, check_writable, reasons, write_answered, write_rejected
@@ -77,13 +78,15 @@ def predict(
         InputError: A file cannot be read or written, or a column is missing.
     """
     began = time.perf_counter()
-    digest = digest or digest_of(directory)
-    card = read_card(check_digest(directory, digest))
+    files = read(directory, digest)
+    digest, card = files.digest, read_card(files)
+    runtime = load(files, card)
+    files.forget()
     rows = Rows(source)
     facts = {"model_digest": digest, "model_version": version}
     schema = _schema(rows, card.signature, target, prefix)
     form = Form(schema, facts, len(rows.schema) if rows.csv else 0)
-    scorer = functools.partial(score, runtime=load(directory, card), signature=card.signature)
+    scorer = functools.partial(score, runtime=runtime, signature=card.signature)
     key = {
         "the input": rows.identity,
         "the model": digest,

@@ -2,7 +2,8 @@
 
 A small body can unpack to more memory than there is, and a damaged one can abort the reader: both
 were seen. Here that ends the helper, and the caller hears that the body cannot be read. It starts
-with the first such body, and ends with the service.
+with the first such body, and ends with the service. A helper may also be ended by others, such as
+the kernel when memory runs out: so a body is tried twice before it gets the blame.
 """
 
 import contextlib
@@ -57,17 +58,12 @@ class Unpacker:
         Raises:
             RequestError: 400 for what cannot be read, 413 for too many rows, 422 for wrong values.
         """
-        process = self.process = self.process or _start()
-        end = threading.Timer(SECONDS, process.kill)
-        end.start()
-        try:
-            answer = self._ask(process, body, kind)
-        except (OSError, EOFError):
-            self.close()
+        answer, late = self._try(body, kind)
+        if answer is None and not late:  # somebody may have ended the helper, and not this body
+            answer, late = self._try(body, kind)
+        if answer is None:
             message = f"the body is damaged, or takes more than {MEGABYTES} MB or {SECONDS:g} s"
-            raise RequestError(f"{message} to read", None, 400, "not_parsed") from None
-        finally:
-            end.cancel()
+            raise RequestError(f"{message} to read", None, 400, "not_parsed")
         if isinstance(answer, Refused):
             error = RequestError(answer.message, None, answer.status, answer.reason)
             error.field = answer.field
@@ -84,6 +80,26 @@ class Unpacker:
             process.kill()
             with contextlib.suppress(OSError), process:  # closing a pipe that has broken
                 pass
+
+    def _try(self, body: bytes, kind: str) -> tuple[Read | Refused | None, bool]:
+        """The answer; or None where the helper ended before it gave one, and whether it was ended
+        because it took too long."""
+        process = self.process = self.process or _start()
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(SECONDS, end)
+        timer.start()
+        try:
+            return self._ask(process, body, kind), False
+        except (OSError, EOFError):
+            self.close()  # the next body starts another, whoever ended this one
+            return None, late.is_set()
+        finally:
+            timer.cancel()
 
     def _ask(self, process: "subprocess.Popen[bytes]", body: bytes, kind: str) -> Read | Refused:
         asked, answered = process.stdin, process.stdout
