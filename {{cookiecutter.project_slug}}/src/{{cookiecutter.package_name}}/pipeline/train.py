@@ -100,6 +100,10 @@ def _train(params: Params, root: Path, directory: Path) -> Candidate:
         estimator.fit(inputs, target)
     except ValueError as error:
         raise InputError(f"params.yaml: model.parameters: {' '.join(str(error).split())}") from None
+    new_holdout = temporary_beside(directory / "holdout")
+    new_holdout.mkdir()
+    holdout.to_parquet(new_holdout / "holdout.parquet", index=False)
+    rows, held_out_rows = split.digest(fit_rows), digest_of(new_holdout)
     card = ModelCard(
         signature=signature,
         estimator=params.model.estimator,
@@ -114,10 +118,6 @@ def _train(params: Params, root: Path, directory: Path) -> Candidate:
     card, runtime, onnx = served_by(model, shown)
     reference = profile(inputs, columns, model.scores(inputs))
     golden = _golden(signature, runtime, inputs)
-    new_holdout = temporary_beside(directory / "holdout")
-    new_holdout.mkdir()
-    holdout.to_parquet(new_holdout / "holdout.parquet", index=False)
-    rows, held_out_rows = split.digest(fit_rows), digest_of(new_holdout)
     if input_key(params, root) != key:
         raise RefusedError(
             "the rows, the code or the libraries changed during the training; nothing was kept:"
