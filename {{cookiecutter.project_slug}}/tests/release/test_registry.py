@@ -306,6 +306,11 @@ def test_too_large_is_refused_on_both_sides(
 
 def test_without_a_registry_the_folder_is_the_store(tmp_path: Path, model: Path) -> None:
     alone = store.Store(tmp_path / "alone")
+    incomplete = alone.put(model)
+    alone.save(provenance(incomplete, incomplete))
+    assert alone.find(HEX) is None
+    for name in set(artifact.MODEL_FILES) - {"model.json"}:
+        (model / name).write_text("{}")
     digest = alone.put(model)
     alone.save(provenance(digest, digest))
     assert alone.find(HEX) == alone.provenance(alone.complete(digest[:20]))

@@ -55,8 +55,8 @@ def writing(candidate: Path) -> Iterator[None]:
             raise
         why = os.strerror(error.errno).lower()
         raise ModelError(
-            f"{error.filename or candidate}: cannot be written: {why}; change that, then run"
-            " `model train`"
+            f"{error.filename or candidate}: cannot be written: {why}; make room or allow"
+            " writing there, then run `model train` again"
         ) from None
 
 

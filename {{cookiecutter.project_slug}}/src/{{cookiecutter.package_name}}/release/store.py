@@ -160,10 +160,11 @@ class Store:
 
     def _keep(self, content: Path, digest: str) -> None:
         target = self._path(digest)
-        shutil.rmtree(target, ignore_errors=True)  # only a damaged copy can be there
+        if not self._has(digest):  # nor where another process put the same content meanwhile
+            shutil.rmtree(target, ignore_errors=True)  # only a damaged copy can be there
         try:
             os.replace(content, target)
-        except OSError:  # another process put the same content first
+        except OSError:
             check_digest(target, digest)
 
     def _has(self, digest: str) -> bool:
