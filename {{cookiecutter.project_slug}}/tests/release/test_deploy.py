@@ -1,6 +1,7 @@
 """Deployment makes what runs equal to main, from whatever state it finds."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from ..conftest import BETTER
 from ..package import artifact, config, deploy, errors, files, golden, sandbox, status, supervisor
+from ..swap import replace
 from .changes import entries, live, merge_both, release_both
 
 pytestmark = pytest.mark.slow  # each starts real services
@@ -103,6 +105,33 @@ def test_a_killed_service_is_started_again(deployed: sandbox.Sandbox) -> None:
         time.sleep(0.02)
     assert deploy.deploy(deployed.here, "production").action == "deployed"
     assert serves(done.url) == live(deployed)
+
+
+def test_every_start_is_told_the_digest_so_swapped_files_are_never_served(
+    deployed: sandbox.Sandbox, tmp_path: Path
+) -> None:
+    """Also the start after a death: the service itself refuses what has another digest."""
+    done = deploy.deploy(deployed.here, "production")
+    place = deployed.here.store.fetch(str(done.model))
+    other = Path(shutil.copytree(place, tmp_path / "other"))
+    (other / "golden.json").write_text("[]")
+    started = supervisor.Processes.start
+
+    def start(*given: Any) -> Any:
+        replace(place, other)  # after `deploy` has looked at it
+        return started(*given)
+
+    for process in processes(deployed):
+        told = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
+        assert told[told.index(b"--digest") + 1].decode() == done.model
+        os.kill(process.pid, signal.SIGKILL)
+    while processes(deployed):
+        time.sleep(0.02)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(supervisor.Processes, "start", start)
+        with pytest.raises(errors.RefusedError, match="did not start: .*: content is sha256:"):
+            deploy.deploy(deployed.here, "production")
+    assert not processes(deployed)
 
 
 def test_what_serves_is_not_stopped_before_there_is_another(
