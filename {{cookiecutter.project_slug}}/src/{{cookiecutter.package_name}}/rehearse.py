@@ -5,7 +5,6 @@ played: a step that does not come out as the rules say ends the rehearsal with e
 """
 
 import datetime as dt
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ import typer
 from .config import ENVIRONMENTS, Environment
 from .document import parse_yaml
 from .errors import ModelError, RefusedError
-from .files import write_atomically
 from .monitoring.monitor import markdown, monitor
+from .output import Folder
 from .pipeline import gate, report
 from .pipeline.artifact import read_card
 from .pipeline.html import page
@@ -50,6 +49,7 @@ class Rehearsal:
         self.scene, self.quiet = scene, quiet
         self.steps: list[Step] = []
         self.pages: list[str] = []
+        self.plots: dict[str, bytes] = {}
 
     def step(self, name: str, action: Callable[[], str]) -> None:
         """Run one step and print its line; it must not fail."""
@@ -88,7 +88,7 @@ class Rehearsal:
         text = self.scene.here.git.show(head, f"deploy/{environment}/report.md") or b""
         folder = f"plots/{len(self.pages)}"
         for name, content in self.scene.here.git.files(head, f"deploy/{environment}/plots").items():
-            write_atomically(self.scene.here.root / "rehearsal" / folder / name, content)
+            self.plots[f"{folder}/{name}"] = content
         self.pages.append(text.decode().replace('src="plots/', f'src="{folder}/'))
         self.scene.merge(proposal.pull_request.branch)
         done = deploy(self.scene.here, environment)
@@ -96,13 +96,15 @@ class Rehearsal:
 
 
 def rehearse(root: Path, output: Path, quiet: bool = False) -> list[Step]:
-    """Play every step; write `output/report.md` and `report.html`; return the steps.
+    """Play every step; write `output/report.md`, `report.html` and plots; return the steps.
 
     Raises:
         ModelError: A step came out otherwise than the rules say.
+        RefusedError: A file of somebody else is where a page would be written.
     """
+    folder = Folder(output)
+    folder.check(("report.md", "report.html"))  # now, rather than after a minute of work
     with sandbox(root) as scene:
-        (scene.here.root / "rehearsal").mkdir()
         play = Rehearsal(scene, quiet)
         own = parse_yaml((root / "params.yaml").read_bytes(), "params.yaml")["model"]
         try:
@@ -115,10 +117,8 @@ def rehearse(root: Path, output: Path, quiet: bool = False) -> list[Step]:
             first = done.outcome.splitlines()[0]
             table.append(f"| {number} | {done.name} | {done.seconds:.1f} | {first} |")
         text = "\n".join(["# Rehearsal", "", *table, "", *play.pages])
-        shutil.rmtree(output, ignore_errors=True)
-        shutil.copytree(scene.here.root / "rehearsal", output)
-    write_atomically(output / "report.md", text)
-    write_atomically(output / "report.html", page(text, "Rehearsal"))
+    pages = {"report.md": text.encode(), "report.html": page(text, "Rehearsal").encode()}
+    folder.write(play.plots | pages)
     total = sum(done.seconds for done in play.steps)
     play.say(f"\n{len(play.steps)} steps, {total:.1f} s: the rules hold.")
     return play.steps

@@ -30,7 +30,7 @@ def append_verb(
     Example: model ledger append drafts/staging.json
     """
     from ..errors import ModelError
-    from ..files import write_atomically
+    from ..output import begins, write
     from ..release.draft import Draft
     from ..release.ledger import FILE
     from ..release.release import attempt_append
@@ -45,7 +45,7 @@ def append_verb(
         results.append(done)
         if entries and done.entry:
             content = here.git.show(done.entry, FILE) or b""
-            write_atomically(entries / f"{done.environment}.json", content)
+            write(entries / f"{done.environment}.json", content, begins('{\n "answers":'))
     lines = [*(done.text for done in results), *(f"failed: {fault}" for fault in faults)]
     appended = any(done.entry for done in results)
     emit(as_json, {"appended": appended, "results": results, "faults": faults}, "\n".join(lines))

@@ -119,12 +119,14 @@ def monitor_verb(
     Example: model monitor production --output drift.md
     """
     from ..errors import RefusedError
-    from ..files import write_atomically
-    from ..monitoring.monitor import markdown as render, monitor
+    from ..monitoring.monitor import OURS, markdown as render, monitor
+    from ..output import claim, write
     from ..release.deploy import prediction_log
     from ..serving.prediction_log import read
 
     here = workspace()
+    if output:
+        claim(output, OURS)
     entry = here.ledger(environment, here.git.base()).effective
     if entry is None:
         raise RefusedError(f"{environment} runs nothing yet: there is nothing to compare with")
@@ -138,7 +140,7 @@ def monitor_verb(
     report = monitor(model, rows, here.policy.drift, entry.model)
     text = render(report)
     if output:
-        write_atomically(output, text)
+        write(output, text, OURS)
     if as_json:
         typer.echo(report.to_json())
     else:

@@ -8,6 +8,7 @@ import pandas as pd
 from ..config import DriftLimits
 from ..errors import InputError
 from ..features import InvalidRowsError, numbers, to_frame
+from ..output import begins
 from ..pipeline.artifact import check_digest, read_card
 from ..pipeline.profile import read_profile
 from .drift import ColumnDrift, DriftReport, compare
@@ -18,6 +19,7 @@ LABELS = {
 }  # fmt: skip
 SIDES = ("training", "now")
 BLOCKS = "·▁▂▃▄▅▆▇█"  # the dot is no row at all
+OURS = begins("**Not enough data: ", "**No drift above the limits**", "**Drift: ")  # a report's start
 MOST = 100  # rows of a table: the report must fit into an issue
 TODO = """
 **What to do**

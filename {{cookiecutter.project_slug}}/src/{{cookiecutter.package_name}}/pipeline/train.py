@@ -75,7 +75,7 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
     """Fit on all rows that are not held out; write `directory/model` and `directory/holdout`.
 
     Raises:
-        RefusedError: Rows break the schema; nothing is written.
+        RefusedError: Rows break the schema, or somebody's file is in the way; nothing is written.
         InputError: Too few rows, one class only, or a parameter that the estimator refuses.
     """
     import pandas as pd
@@ -83,10 +83,18 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
     from .. import schema, split
     from ..features import Signature, category_texts, to_frame
     from ..model import build
-    from .artifact import Model, ModelCard, digest_of, replace_directory, write_model
+    from .artifact import (
+        Model,
+        ModelCard,
+        digest_of,
+        refuse_strangers,
+        replace_directory,
+        write_model,
+    )
     from .export import served_by
     from .profile import profile
 
+    refuse_strangers(directory)
     frame = schema.checked(params, root)
     held_out = split.holdout_mask(frame, params)
     fit_rows, holdout = frame[~held_out].reset_index(drop=True), frame[held_out]

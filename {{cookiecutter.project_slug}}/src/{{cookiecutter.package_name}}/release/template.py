@@ -4,7 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from ..errors import ModelError
+from ..errors import InputError, ModelError
 from ..files import read_json
 from .git import Git
 from .github import GitHub
@@ -39,6 +39,8 @@ def update(root: Path, git: Git, github: GitHub) -> str:
         return "the template has not moved"
     if checked != 1:
         raise ModelError(f"cruft check failed with exit code {checked}; the log shows why")
+    if git.run("status", "--porcelain"):  # it would be part of the update, and reset afterwards
+        raise InputError(f"{root}: has changes that are not committed; commit or stash them first")
     before = read_json(link).get("commit")
     if _cruft(root, "update", "--skip-apply-ask") != 0:
         raise ModelError("cruft update failed; run `uvx cruft update` at a terminal")

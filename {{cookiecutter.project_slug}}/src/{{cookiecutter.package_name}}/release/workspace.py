@@ -54,6 +54,8 @@ class Workspace:
         for folder in (start, *start.parents):
             if (folder / "params.yaml").is_file():
                 state = Path(os.environ.get("MODEL_STATE") or folder / ".model")
+                if state.exists() and not state.is_dir():
+                    raise InputError(f"{state}: is not a folder; MODEL_STATE must name one")
                 return cls(folder, state, os.environ.get("MODEL_STORE") or None)
         raise InputError(f"{start}: no params.yaml here or above; run this inside the project")
 
@@ -205,12 +207,13 @@ class Workspace:
 
     def restore_candidate(self, key: str) -> str | None:
         """Bring back from the store the candidate that these inputs gave; its digest, if any."""
-        from ..pipeline.artifact import replace_directory
+        from ..pipeline.artifact import refuse_strangers, replace_directory
         from ..pipeline.train import Candidate
 
         known = self.store.find(key)
         if known is None:
             return None
+        refuse_strangers(self.candidate)
         for name, digest in (("model", known.model), ("holdout", known.data.holdout)):
             temporary = self.candidate / f".{name}.restored"
             shutil.rmtree(temporary, ignore_errors=True)
