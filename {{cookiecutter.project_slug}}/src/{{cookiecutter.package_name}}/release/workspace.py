@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..environments import Environment
 from ..errors import InputError, ModelError
 from . import ledger_branch
+from .checkout import refuse_unusable
 from .git import BRANCH, Git, GitError
 from .known_objects import KnownObjects
 from .ledger import Ledger
@@ -78,8 +79,7 @@ class Workspace:
     @cached_property
     def git(self) -> Git:
         git = Git(self.root)
-        if not git.ok("rev-parse", "--git-dir"):
-            raise InputError(f"{self.root}: not a git repository; run `git init -b main`")
+        refuse_unusable(git)
         return git
 
     @cached_property
@@ -140,7 +140,9 @@ class Workspace:
             main = self.git.resolve(BRANCH)
             if main is None:
                 raise
-            return main, f"as this clone knows it: {error}"
+            part = self.git.run("rev-parse", "--is-shallow-repository") == "true"
+            more = "; it is shallow, and `git fetch --unshallow` brings the rest" if part else ""
+            return main, f"as this clone knows it: {error}{more}"
 
     def memory(self, environment: str, commit: str) -> Path:
         """Where this machine notes that it verified an entry."""
