@@ -6,7 +6,7 @@ played: a step that does not come out as the rules say ends the rehearsal with e
 
 import datetime as dt
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ from .output import Folder
 from .pipeline import gate, report
 from .pipeline.artifact import read_card
 from .pipeline.html import page
+from .pipeline.markdown import block, escape
 from .pipeline.train import read_holdout
+from .plain import lines, message
 from .release.deploy import deploy, prediction_log, stop
 from .release.record import short
 from .sandbox import Sandbox, sandbox
@@ -68,7 +70,7 @@ class Rehearsal:
             except RefusedError as error:
                 reason = str(error)
                 if any(rule in reason for rule in rules):
-                    self.pages.append(f"## 🛑 {name}\n\n```text\n{reason}\n```\n")
+                    self.pages.append(f"## 🛑 {name}\n\n{block(reason)}\n")
                     return "refused\n" + "\n".join(f"      {x}" for x in reason.splitlines()[:6])
                 raise
             raise ModelError(f"{name}: was not refused, although {' or '.join(rules)} asks for it")
@@ -77,7 +79,7 @@ class Rehearsal:
 
     def say(self, text: str) -> None:
         if not self.quiet:
-            typer.echo(text)
+            typer.echo(lines(text))
 
     def release(self, environment: Environment, show: bool = False) -> str:
         """Promote, review, merge, deploy."""
@@ -112,16 +114,21 @@ def rehearse(root: Path, output: Path, quiet: bool = False) -> list[Step]:
         finally:
             for environment in ENVIRONMENTS:
                 stop(scene.here, environment)
-        table = ["| | step | s | outcome |", "|--:|:--|--:|:--|"]
-        for number, done in enumerate(play.steps, 1):
-            first = done.outcome.splitlines()[0]
-            table.append(f"| {number} | {done.name} | {done.seconds:.1f} | {first} |")
-        text = "\n".join(["# Rehearsal", "", *table, "", *play.pages])
+    text = document(play.steps, play.pages)
     pages = {"report.md": text.encode(), "report.html": page(text, "Rehearsal").encode()}
     folder.write(play.plots | pages)
     total = sum(done.seconds for done in play.steps)
     play.say(f"\n{len(play.steps)} steps, {total:.1f} s: the rules hold.")
     return play.steps
+
+
+def document(steps: Sequence[Step], pages: Sequence[str]) -> str:
+    """The steps as a table, and the pages of Markdown that they left."""
+    table = ["| | step | s | outcome |", "|--:|:--|--:|:--|"]
+    for number, done in enumerate(steps, 1):
+        first = escape((done.outcome.splitlines() or [""])[0])
+        table.append(f"| {number} | {escape(done.name)} | {done.seconds:.1f} | {first} |")
+    return "\n".join(["# Rehearsal", "", *table, "", *pages])
 
 
 def _play(play: Rehearsal, own: dict[str, Any]) -> None:
@@ -163,7 +170,7 @@ def _first(play: Rehearsal, simple: dict[str, Any], own: dict[str, Any]) -> str:
         digest = play.scene.candidate({"model": own, "seed": play.scene.here.params.seed + 1})
         evaluation, _ = play.scene.here.evaluate_candidate("production")
         rules = gate.judge(evaluation, play.scene.here.policy)
-    return f"{short(digest)}  {report.headline(evaluation)}"
+    return f"{short(digest)}  {report.headline(evaluation, message)}"
 
 
 def _roll_back(play: Rehearsal) -> str:

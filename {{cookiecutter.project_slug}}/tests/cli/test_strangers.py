@@ -122,14 +122,22 @@ def test_what_lies_beside_the_output_is_not_replaced(
 ) -> None:
     """The rows without an answer, parts of a run and older logs have names of their own."""
     target = folder / (free if name == "serve --log" else "out2.csv")
-    beside = [folder / "out2.csv.rejects.csv", folder / ".out2.csv.work" / "mine", folder / "new.csv.2"]
+    beside = [
+        folder / "out2.csv.rejects.csv",
+        folder / ".out2.csv.work" / "mine",
+        folder / "new.csv.2",
+    ]
     beside[1].parent.mkdir()
     for path in beside:
         path.write_text("mine")
     before = content(folder)
     inside.here.candidate.joinpath("holdout/holdout.parquet").rename("rows.parquet")
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        words = {"PATH": str(target), "TAKEN": str(taken.getsockname()[1]), "rows.csv": "rows.parquet"}
+        words = {
+            "PATH": str(target),
+            "TAKEN": str(taken.getsockname()[1]),
+            "rows.csv": "rows.parquet",
+        }
         code, _, err = run(*[words.get(word, word) for word in VERBS[name].split()])
     assert (code, content(folder)) == (1, before)
     assert "move it away" in err
@@ -172,5 +180,3 @@ def test_what_this_machine_keeps_goes_into_a_folder(
         run(*call.split())
     after = content(folder)
     assert {name: after.get(name) for name in before} == before
-
-

@@ -79,7 +79,9 @@ def test_a_rehearsal_in_a_git_hook_leaves_the_repository_alone(
     there = hooked
     if linked:
         there = tmp_path / "linked"
-        done = git_at(hooked, "-c", "core.hooksPath=/dev/null", "worktree", "add", "-qb", "f", str(there))
+        done = git_at(
+            hooked, "-c", "core.hooksPath=/dev/null", "worktree", "add", "-qb", "f", str(there)
+        )
         assert done.returncode == 0, done.stderr
     git_at(tmp_path, "init", "-q", "--bare", "-b", "main", "o.git")
     if verb == "commit":

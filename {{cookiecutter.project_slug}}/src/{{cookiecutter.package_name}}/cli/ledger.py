@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .app import Environment, Json, app, emit, workspace
+from .app import Environment, Json, app, echo, emit, workspace
 
 ledger = typer.Typer(
     no_args_is_help=True,
@@ -88,12 +88,12 @@ def migrate_verb(as_json: Json = False) -> None:
             for line in migrate(here, name):
                 lines.append(line)
                 if not as_json:
-                    typer.echo(line)
+                    echo(line)
         except RefusedError as error:
             lines.append(f"{name}: {error}")
             if not as_json:
-                typer.echo(lines[-1])
+                echo(lines[-1])
     if as_json:
         emit(True, lines, "")
     elif not lines:
-        typer.echo("main named no model yet: nothing to migrate")
+        echo("main named no model yet: nothing to migrate")

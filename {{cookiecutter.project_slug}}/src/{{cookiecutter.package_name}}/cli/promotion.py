@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import Environment, Json, app, emit, markdown, workspace
+from .app import Environment, Json, app, echo, emit, markdown, workspace
 
 if TYPE_CHECKING:
     from ..release.change import Change
@@ -160,8 +160,8 @@ def _propose(
         emit(as_json, facts | request.__dict__, f"already open: {request.address}")
         return
     markdown(summary(request.body))
-    typer.echo(f"{'opened' if done.new else 'already open'}: {request.branch}", err=True)
-    typer.echo(f"body:   {request.address}\nmerge:  {done.merge}", err=True)
+    echo(f"{'opened' if done.new else 'already open'}: {request.branch}", err=True)
+    echo(f"body:   {request.address}\nmerge:  {done.merge}", err=True)
 
 
 def _change(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .app import Environment, Json, app, emit, markdown, workspace
+from .app import Environment, Json, app, echo, emit, markdown, workspace
 
 Directory = Annotated[Path, typer.Option(help="A model directory.")]
 CANDIDATE = Path("candidate/model")
@@ -88,7 +88,7 @@ def predict_verb(
             version=version,
             prefix=prefix,
             max_rejects=max_rejects,
-            say=lambda line: typer.echo(line, err=True),
+            say=lambda line: echo(line, err=True),
             progress=progress,
         )
     lines = [
@@ -142,7 +142,7 @@ def monitor_verb(
     if output:
         write(output, text, OURS)
     if as_json:
-        typer.echo(report.to_json())
+        echo(report.to_json())
     else:
         markdown(text)
     raise typer.Exit(3 if report.drifted and not exit_zero else 0)

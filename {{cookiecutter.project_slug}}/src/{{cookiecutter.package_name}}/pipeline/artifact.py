@@ -158,7 +158,10 @@ def refuse_strangers(candidate: Path) -> None:
     Raises:
         RefusedError: Something else lies there.
     """
-    for place, names in ((candidate / "model", MODEL_FILES), (candidate / "holdout", HOLDOUT_FILES)):
+    for place, names in (
+        (candidate / "model", MODEL_FILES),
+        (candidate / "holdout", HOLDOUT_FILES),
+    ):
         strange = [place] if place.exists() and not place.is_dir() else []
         strange += [p for p in place.glob("*") if p.name not in names or not p.is_file()]
         for path in strange:

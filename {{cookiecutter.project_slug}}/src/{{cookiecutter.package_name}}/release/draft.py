@@ -31,7 +31,9 @@ class Draft:
         Raises:
             RefusedError: A file that is no draft is there.
         """
-        write(path, msgspec.json.encode(self), begins(f'{{"environment":"{self.environment}","main":'))
+        write(
+            path, msgspec.json.encode(self), begins(f'{{"environment":"{self.environment}","main":')
+        )
 
     @classmethod
     def read(cls, path: Path) -> "Draft":
