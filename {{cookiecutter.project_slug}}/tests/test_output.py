@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from .package import errors, output
+from .package import errors, files, output
 
 OLD = {"report.md": b"old", "plots/0/roc.png": b"old"}
 NEW = {"report.md": b"new", "plots/1/roc.png": b"new"}
@@ -51,7 +51,7 @@ def test_a_run_that_was_killed_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output.Folder(tmp_path).write(OLD)
-    real, calls = output.write_atomically, 0
+    real, calls = files.write_atomically, 0
 
     def dies(path: Path, text: str | bytes) -> None:
         nonlocal calls
@@ -71,11 +71,11 @@ def test_a_run_that_was_killed_can_be_repeated(
 def test_a_forged_list_names_nothing_outside(tmp_path: Path) -> None:
     mine, folder = tmp_path / "mine", tmp_path / "folder"
     mine.write_bytes(b"mine")
-    digest = output.sha256(b"mine")
+    digest = files.sha256(b"mine")
     folder.mkdir()
     (folder / "link").symlink_to(mine)
     listed = {name: [digest] for name in ("../mine", str(mine), "link")}
-    (folder / output.WRITTEN).write_text(output.canonical_json(listed))
+    (folder / output.WRITTEN).write_text(files.canonical_json(listed))
     output.Folder(folder).write(NEW)
     assert mine.read_bytes() == b"mine"
     assert (folder / "link").is_symlink()

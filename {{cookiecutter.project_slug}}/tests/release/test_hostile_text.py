@@ -39,12 +39,13 @@ from ..pipeline.test_gate import compared, estimate, good, policy, with_slice
 from ..pipeline.test_report import PROMOTION
 
 ATTACKS = (
-    "x\n\n# Approved\n", "x\r\r# Approved", "x\u2028# x", "x\n---\n", "x\n===\n", "![p](https://e.example/p.png)",
-    "[a](https://e.example)", "<https://e.example>", "<img src=x>", "<!-- x", "--> x", "</details>",
-    "</code></summary>", "@acme/team", "`@acme`", "me@example.org", "closes #1", "Fixes GH-1", "acme/churn#1",
-    "closes https://github.com/a/b/issues/1", "www.example.org", "a | b | c |", "`", "``` x\n# x", "**b** _i_ ~~s~~",
-    "\\`x\\|\\", ":tada:", "$\\color{red}x$", "x\n- [x] y", "x\n> [!NOTE]\n> y", "[^1]", "&#64;acme &lt;b&gt;",
-    "\u202edrow", "\x1b[2Jx", "x\n::error::y", "x\x00y", "[skip ci]", "x\n\n\n    code", "x\t|\ty",
+    "x\n\n# Approved\n", "x\r\r# Approved", "x\u2028# x", "x\n---\n", "x\n===\n", "x\n\n\n    code",
+    "![p](https://e.example/p.png)", "[a](https://e.example)", "<https://e.example>", "[^1]",
+    "<img src=x>", "<!-- x", "--> x", "</details>", "</code></summary>", "&#64;acme &lt;b&gt;",
+    "@acme/team", "`@acme`", "me@example.org", "closes #1", "Fixes GH-1", "acme/churn#1",
+    "closes https://github.com/a/b/issues/1", "www.example.org", ":tada:", "$\\color{red}x$",
+    "a | b | c |", "x\t|\ty", "\\`x\\|\\", "`", "``` x\n# x", "**b** _i_ ~~s~~", "x\n- [x] y",
+    "x\n> [!NOTE]\n> y", "\u202edrow", "\x1b[2Jx", "x\n::error::y", "x\x00y", "[skip ci]",
 )  # fmt: skip
 HARMLESS = "word"
 LINKS = (
@@ -59,7 +60,12 @@ Page = Callable[[Any], str]
 def strings(value: Any) -> Iterator[str]:
     """The strings in an object, in the order in which `replaced` counts them."""
     seen: list[str] = []
-    replaced(value, lambda _, text: seen.append(text) or text)
+
+    def see(_: int, text: str) -> str:
+        seen.append(text)
+        return text
+
+    replaced(value, see)
     yield from seen
 
 
@@ -130,9 +136,10 @@ def column() -> drift.ColumnDrift:
 def entry() -> ledger.Entry:
     sha, digest = "a" * 40, "sha256:" + "b" * 64
     released = ledger.Released(
-        environment="production", change="promote", main=sha, model=digest, version="2026.11.21+abc",
-        image=None, replaces=None, restores=None, time=DAY, requested_by="ann", approved_by=("bob",),
-        pull_request=1, head=sha, run="r", reason="why", checks=(ledger.Check("a", "b"),), answers={},
+        environment="production", change="promote", main=sha, model=digest, version="2026.11.21",
+        image=None, replaces=None, restores=None, time=DAY, requested_by="ann", head=sha, run="r",
+        approved_by=("bob",), pull_request=1, reason="why", checks=(ledger.Check("a", "b"),),
+        answers={},
     )  # fmt: skip
     return ledger.Entry(sha, None, released, sha, DAY)
 
@@ -149,6 +156,7 @@ OTHER = tuple(gate.Finding(n, False, "says") for n in ("hold", "source", "soak",
 ABOUT = dataclasses.replace(
     PROMOTION, reason="why", hotfix=True, checks=(*PROMOTION.checks, *OTHER)
 )
+COMMITTED = dataclasses.replace(ABOUT, checks=())
 WORSE = {
     "brier": compared(0.04, estimate(0.02, 0.01, 0.03)),
     "roc_auc": compared(0.9, estimate(0.0)),
@@ -159,8 +167,8 @@ PAGES: dict[str, tuple[Any, Page]] = {
         lambda given: report.render(*given),
     ),
     "a report with plots": (
-        (first(), (*gate.judge(first(), policy()), *RED), dataclasses.replace(ABOUT, checks=())),
-        lambda given: report.render(*given, plots=True),
+        (first(), (*gate.judge(first(), policy()), *RED), COMMITTED, True),
+        lambda given: report.render(*given),
     ),
     "a candidate's report": (
         (first(), gate.judge(first(), policy())), lambda given: report.render(*given)
@@ -173,11 +181,12 @@ PAGES: dict[str, tuple[Any, Page]] = {
         lambda given: rollback.body(*given),
     ),
     "a failed deployment": (
-        ("production", "failed", "sha256:" + "a" * 64, "b" * 40, "row 3 differs"),
-        lambda given: follow_up.told(*given, plan="Nothing.")[1],
+        ("production", "failed", "sha256:" + "a" * 64, "b" * 40, "row 3 differs", "Nothing."),
+        lambda given: follow_up.told(*given)[1],
     ),
     "a drift report": (
-        drift.DriftReport("sha256:" + "a" * 64, 9, 5, True, (column(),), ("plan",)), monitor.markdown
+        drift.DriftReport("sha256:" + "a" * 64, 9, 5, True, (column(),), ("plan",)),
+        monitor.markdown,
     ),
     "a rehearsal": (
         (rehearse.Step("train", 1.0, "done"),), lambda given: rehearse.document(given, [])
@@ -186,7 +195,8 @@ PAGES: dict[str, tuple[Any, Page]] = {
         ("1", "2", ["a.rej"]), lambda given: template.told(*given)
     ),
 }  # fmt: skip
-NAMED = {  # strings that a page looks up: a stranger's is refused before, or a fault of ours
+NAMED = {  # strings that a page looks up, and the plan, which is Markdown already
+    "a failed deployment": {"Nothing."},
     "a drift report": {"plan", "jensen_shannon", "missing", "category"},
 }
 
@@ -197,6 +207,9 @@ def test_an_attack_in_any_field_is_only_text(name: str) -> None:
     found, looked_up = [*strings(given)], set[str]()
     assert len(found) > 1
     for place in (*range(len(found)), None):
+        if place is not None and found[place] == "Nothing.":
+            looked_up.add("Nothing.")
+            continue
 
         def put(text: str, at: int | None = place) -> str:
             every = at is None  # but for what the page looks up

@@ -1,7 +1,5 @@
 """`model report`: what a reviewer needs to decide in sixty seconds, as GitHub-flavoured Markdown.
-
-Everything that comes from data or files is escaped: a category's name cannot forge a verdict.
-"""
+Everything that comes from data or files is escaped: a category's name cannot forge a verdict."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -71,8 +69,8 @@ def render(
     if evaluation.slices:
         lines += ["", *folded("Every slice", _slice_table(evaluation.slices))]
     every = [line(f) for f in sorted(rules, key=lambda f: f.passed)[:MAX_LISTED]]
-    lines += ["", *folded(f"Every rule of policy.yaml ({len(rules)})", every)]
-    return "\n".join([*lines, "", _for_tools(evaluation, promotion, ok), ""])
+    lines += ["", *folded(f"Every rule of policy.yaml ({len(rules)})", every), ""]
+    return "\n".join([*lines, _for_tools(evaluation, promotion, ok), ""])
 
 
 def pictures(evaluation: Evaluation) -> list[str]:
@@ -213,8 +211,8 @@ def _consequences(evaluation: Evaluation, promotion: Promotion) -> Iterator[str]
     if promotion.issue:
         yield f"- **Why now:** #{promotion.issue}."
     yield (
-        f"- **Merging** makes {place} run {code(evaluation.candidate[7:19])}{instead}, once the golden"
-        f" requests pass: {code(promotion.merge, 500)}"
+        f"- **Merging** makes {place} run {code(evaluation.candidate[7:19])}{instead}, once the"
+        f" golden requests pass: {code(promotion.merge, 500)}"
     )
     yield f"- **To undo**, revert the merge, or {code(f'model rollback {promotion.environment}')}."
     yield "- **To say no**, close it or delete its branch; only a reason reopens it. Plots: *Files*"

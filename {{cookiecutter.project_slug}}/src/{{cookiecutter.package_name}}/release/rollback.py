@@ -92,10 +92,10 @@ def body(
     undo: main_line.Named | None = None,
 ) -> str:  # fmt: skip
     """What its pull request says: back to `target`, or only the end of what main says instead."""
-    why = escape(reason, most=2000)
+    why, place = escape(reason, most=2000), code(f"{folder(environment)}/")
     return f"""\
 {_undo(environment, undo, current, why) if undo else _back(current, target, why)}
-- The change restores {code(folder(environment) + "/")} byte for byte as it was released; its artefact is in \
+- The change restores {place} byte for byte as it was released; its artefact is in \
 the store.
 
 **Merge** with {code(merge, 500)}, then {code(f"model deploy {environment}")}.

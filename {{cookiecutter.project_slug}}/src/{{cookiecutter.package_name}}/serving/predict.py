@@ -74,7 +74,7 @@ def predict(
 
     Raises:
         RefusedError: More than `max_rejects` rows get no answer (None: all), the directory has
-            another digest, or another run is writing `target`, or it is not ours; it stays as it was.
+            another digest, another run writes `target`, or that is not ours; it stays as it was.
         InputError: A file cannot be read or written, or a column is missing.
     """
     began = time.perf_counter()
