@@ -8,6 +8,10 @@ ENOUGH := import sys; sys.version_info >= (3, 11) or \
   sys.exit('Python 3.11 or newer is needed: make setup PYTHON=python3.12')
 CHOICE := import sys; print('3.%d' % min(sys.version_info[1], 14))
 DEMO := build/my-model
+# The demo may go as long as it is what we made: somebody may have worked in it.
+LIST := find . ! -name "*.pyc" ! -path "*.egg-info/*" \( -type f -exec cksum {} + -o -type l -print \) | LC_ALL=C sort
+UNTOUCHED := [ ! -e $(DEMO) ] || (cd $(DEMO) && $(LIST)) | cmp -s - build/.demo || \
+  { echo "$(DEMO) was changed since it was made: move it away, or remove it yourself" >&2; exit 1; }
 SOURCES := benchmarks hooks local_extensions.py tests
 
 .DEFAULT_GOAL := help
@@ -27,11 +31,14 @@ setup: ## Install the template's own tools into .venv (a second run needs no net
 	fi
 
 demo: setup ## Bake a project into build/ and watch a model live its whole life in it
+	@$(UNTOUCHED)
 	@rm -rf $(DEMO) && mkdir -p build
 	@printf '{cookiecutters_dir: build/.clones, replay_dir: build/.replay}\n' > build/.config.yaml
 	@"$(BIN)/cookiecutter" . --no-input --config-file build/.config.yaml --output-dir build \
 	  python_version="$$("$(BIN)/python" -c "$(CHOICE)")"
+	@(cd $(DEMO) && $(LIST)) > build/.demo
 	@$(MAKE) --no-print-directory -C $(DEMO) rehearse VENV="$$(cd "$(VENV)" && pwd)"
+	@(cd $(DEMO) && $(LIST)) > build/.demo
 	@echo
 	@echo "Look at $(DEMO)/rehearsal/report.html, and at the repository around it: $(DEMO)/README.md"
 
@@ -51,5 +58,8 @@ format: setup ## Rewrite hooks, tests and benchmarks in the project's style
 	@"$(BIN)/ruff" check --fix-only $(SOURCES)
 	@"$(BIN)/ruff" format $(SOURCES)
 
-clean: ## Remove the environment, the bakes and the caches
-	rm -rf "$(VENV)" build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+clean: ## Remove .venv, the demo and the caches; a demo that was changed stays
+	@$(UNTOUCHED)
+	rm -rf .venv $(DEMO) .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf build/.clones build/.replay build/.config.yaml build/.demo
+	@[ ! -d build ] || rmdir build 2>/dev/null || echo "build/ holds other files: it stays"

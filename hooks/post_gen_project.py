@@ -33,10 +33,12 @@ def variant(file: Path, answer: str) -> Path:
 for name, (question, answers) in VARIANTS.items():
     file = Path(name)
     for answer in answers:
-        if answer == ANSWERS[question]:
-            variant(file, answer).replace(file)
-        else:
+        if answer != ANSWERS[question]:
             variant(file, answer).unlink()
+        elif file.exists() and file.read_bytes() != variant(file, answer).read_bytes():
+            print(f"  {file} was there and is kept; the new one is {variant(file, answer)}")
+        else:
+            variant(file, answer).replace(file)
 
 if "_commit" not in ANSWERS:  # `cruft update` bakes twice, and speaks for itself
     print(NEXT_STEPS.format(**ANSWERS))

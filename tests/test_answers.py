@@ -277,6 +277,18 @@ def check_that_it_arrived(project: BakedProject, name: str, description: str, au
     ast.parse(project.read("tests/package.py"))
 
 
+def test_a_file_that_is_kept_is_not_replaced_by_a_variant(
+    baker: Baker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """cookiecutter keeps what is there (--skip-if-file-exists), and so do we."""
+    params = baker.bake().path / "params.yaml"
+    params.write_text("mine\n")
+    cookiecutter_over(baker)
+    assert params.read_text() == "mine\n"
+    assert "params.yaml was there and is kept" in capfd.readouterr().out
+    assert params.with_name("params.classification.yaml").exists()
+
+
 def the_line_about(question: str, message: str) -> str:
     lines = [line for line in message.splitlines() if line.startswith(f"  {question}: ")]
     assert len(lines) == 1, message

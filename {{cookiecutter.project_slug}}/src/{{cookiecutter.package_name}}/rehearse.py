@@ -5,9 +5,8 @@ played: a step that does not come out as the rules say ends the rehearsal with e
 """
 
 import datetime as dt
-import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,14 @@ import typer
 from .config import ENVIRONMENTS, Environment
 from .document import parse_yaml
 from .errors import ModelError, RefusedError
-from .files import write_atomically
 from .monitoring.monitor import markdown, monitor
+from .output import Folder
 from .pipeline import gate, report
 from .pipeline.artifact import read_card
 from .pipeline.html import page
+from .pipeline.markdown import block, escape
 from .pipeline.train import read_holdout
+from .plain import lines, message
 from .release.deploy import deploy, prediction_log, stop
 from .release.record import short
 from .sandbox import Sandbox, sandbox
@@ -50,6 +51,7 @@ class Rehearsal:
         self.scene, self.quiet = scene, quiet
         self.steps: list[Step] = []
         self.pages: list[str] = []
+        self.plots: dict[str, bytes] = {}
 
     def step(self, name: str, action: Callable[[], str]) -> None:
         """Run one step and print its line; it must not fail."""
@@ -68,7 +70,7 @@ class Rehearsal:
             except RefusedError as error:
                 reason = str(error)
                 if any(rule in reason for rule in rules):
-                    self.pages.append(f"## 🛑 {name}\n\n```text\n{reason}\n```\n")
+                    self.pages.append(f"## 🛑 {name}\n\n{block(reason)}\n")
                     return "refused\n" + "\n".join(f"      {x}" for x in reason.splitlines()[:6])
                 raise
             raise ModelError(f"{name}: was not refused, although {' or '.join(rules)} asks for it")
@@ -77,7 +79,7 @@ class Rehearsal:
 
     def say(self, text: str) -> None:
         if not self.quiet:
-            typer.echo(text)
+            typer.echo(lines(text))
 
     def release(self, environment: Environment, show: bool = False) -> str:
         """Promote, review, merge, deploy."""
@@ -88,7 +90,7 @@ class Rehearsal:
         text = self.scene.here.git.show(head, f"deploy/{environment}/report.md") or b""
         folder = f"plots/{len(self.pages)}"
         for name, content in self.scene.here.git.files(head, f"deploy/{environment}/plots").items():
-            write_atomically(self.scene.here.root / "rehearsal" / folder / name, content)
+            self.plots[f"{folder}/{name}"] = content
         self.pages.append(text.decode().replace('src="plots/', f'src="{folder}/'))
         self.scene.merge(proposal.pull_request.branch)
         done = deploy(self.scene.here, environment)
@@ -96,13 +98,15 @@ class Rehearsal:
 
 
 def rehearse(root: Path, output: Path, quiet: bool = False) -> list[Step]:
-    """Play every step; write `output/report.md` and `report.html`; return the steps.
+    """Play every step; write `output/report.md`, `report.html` and plots; return the steps.
 
     Raises:
         ModelError: A step came out otherwise than the rules say.
+        RefusedError: A file of somebody else is where a page would be written.
     """
+    folder = Folder(output)
+    folder.check(("report.md", "report.html"))  # now, rather than after a minute of work
     with sandbox(root) as scene:
-        (scene.here.root / "rehearsal").mkdir()
         play = Rehearsal(scene, quiet)
         own = parse_yaml((root / "params.yaml").read_bytes(), "params.yaml")["model"]
         try:
@@ -110,18 +114,21 @@ def rehearse(root: Path, output: Path, quiet: bool = False) -> list[Step]:
         finally:
             for environment in ENVIRONMENTS:
                 stop(scene.here, environment)
-        table = ["| | step | s | outcome |", "|--:|:--|--:|:--|"]
-        for number, done in enumerate(play.steps, 1):
-            first = done.outcome.splitlines()[0]
-            table.append(f"| {number} | {done.name} | {done.seconds:.1f} | {first} |")
-        text = "\n".join(["# Rehearsal", "", *table, "", *play.pages])
-        shutil.rmtree(output, ignore_errors=True)
-        shutil.copytree(scene.here.root / "rehearsal", output)
-    write_atomically(output / "report.md", text)
-    write_atomically(output / "report.html", page(text, "Rehearsal"))
+    text = document(play.steps, play.pages)
+    pages = {"report.md": text.encode(), "report.html": page(text, "Rehearsal").encode()}
+    folder.write(play.plots | pages)
     total = sum(done.seconds for done in play.steps)
     play.say(f"\n{len(play.steps)} steps, {total:.1f} s: the rules hold.")
     return play.steps
+
+
+def document(steps: Sequence[Step], pages: Sequence[str]) -> str:
+    """The steps as a table, and the pages of Markdown that they left."""
+    table = ["| | step | s | outcome |", "|--:|:--|--:|:--|"]
+    for number, done in enumerate(steps, 1):
+        first = escape((done.outcome.splitlines() or [""])[0])
+        table.append(f"| {number} | {escape(done.name)} | {done.seconds:.1f} | {first} |")
+    return "\n".join(["# Rehearsal", "", *table, "", *pages])
 
 
 def _play(play: Rehearsal, own: dict[str, Any]) -> None:
@@ -163,7 +170,7 @@ def _first(play: Rehearsal, simple: dict[str, Any], own: dict[str, Any]) -> str:
         digest = play.scene.candidate({"model": own, "seed": play.scene.here.params.seed + 1})
         evaluation, _ = play.scene.here.evaluate_candidate("production")
         rules = gate.judge(evaluation, play.scene.here.policy)
-    return f"{short(digest)}  {report.headline(evaluation)}"
+    return f"{short(digest)}  {report.headline(evaluation, message)}"
 
 
 def _roll_back(play: Rehearsal) -> str:

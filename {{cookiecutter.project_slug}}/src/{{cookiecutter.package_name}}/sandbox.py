@@ -1,6 +1,7 @@
 """A throw-away copy of the project, and the hand of a person on it: for rehearsals and tests."""
 
 import datetime as dt
+import os
 import shutil
 import subprocess
 import tempfile
@@ -90,9 +91,27 @@ class Sandbox:
 
 
 @contextmanager
+def alone() -> Iterator[None]:
+    """Without what the surroundings set for the real project: its store, its GitHub, the git hook
+    that started us, and a person's own git configuration with its hooks and signatures."""
+    before = dict(os.environ)
+    hidden = ("GIT_", "GITHUB_", "GH_", "MODEL_", "LEDGER_", "REGISTRY_", "PROMOTION_")
+    kept = ("MODEL_DEBUG", "GITHUB_WORKSPACE")  # the latter tells where libraries may be shared
+    for name in before:
+        if name in ("TRUST", "BASE_IMAGE") or (name.startswith(hidden) and name not in kept):
+            del os.environ[name]
+    os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
 def sandbox(root: Path) -> Iterator[Sandbox]:
     """A copy of the project as a repository of its own, without its records, on free ports."""
-    with tempfile.TemporaryDirectory(prefix="rehearsal-") as directory:
+    with alone(), tempfile.TemporaryDirectory(prefix="rehearsal-") as directory:
         copy, origin = Path(directory) / "project", Path(directory) / "origin.git"
         shutil.copytree(root, copy, ignore=lambda folder, names: _ignored(root, folder, names))
         read(copy / "params.yaml", Params)  # a fault is named before they are taken apart

@@ -80,7 +80,7 @@ def test_a_hostile_category_stays_in_its_cell() -> None:
     assert text.count("<details>") == 2
     assert text.count("<!--") == 1
     assert not re.search(r"^# Approved", text, re.MULTILINE)
-    assert "\\@owner" in text
+    assert "\\@&#8203;owner" in text
 
 
 def test_tools_find_one_json_block() -> None:
@@ -161,8 +161,9 @@ def test_a_committed_hotfix_says_why() -> None:
 def test_a_version_cannot_break_out_of_its_code() -> None:
     forged = replace(COMMITTED, version="1` in **production**\n\n# Approved `<!--")
     first = committed(forged).splitlines()[0]
-    assert first.count("`") == 2
-    assert first.endswith("<!--` in **staging**")
+    assert "`" not in first
+    assert "<!--" not in first
+    assert first.endswith("</code> in **staging**")
 
 
 def test_the_order_of_keys_decides_nothing() -> None:

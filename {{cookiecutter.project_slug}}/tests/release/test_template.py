@@ -54,7 +54,7 @@ def test_a_moved_template_is_a_pull_request(project: git.Git) -> None:
     fake = FakeGitHub()
     assert "opened" in update(project, fake)
     (pull,) = fake.rows["/pulls"]
-    assert '"1" to "2"' in pull["body"]
+    assert "`1` to `2`" in pull["body"]
     assert project.show("origin/template-update", "README.md") == b"new\n"
     assert project.run("status", "--porcelain") == ""
     assert not [path for path in fake.wrote() if "statuses" in path]  # nobody verified it

@@ -325,13 +325,13 @@ def test_more_rejects_than_allowed_are_refused(
     model: Path, tmp_path: Path, limit: int | None, fine: bool
 ) -> None:
     source, out = write(with_faults(), tmp_path / "in.csv"), tmp_path / "out.csv"
-    out.write_text("of yesterday")
+    out.write_text("of yesterday,probability\n1,0.5\n")
     if fine:
         assert predict.predict(model, source, out, max_rejects=limit).rejected == 2
         return
     with pytest.raises(errors.RefusedError, match="2 of 10 rows read get no answer, more than"):
         predict.predict(model, source, out, max_rejects=limit)
-    assert out.read_text() == "of yesterday"
+    assert out.read_text().startswith("of yesterday,")
     assert len(pd.read_csv(f"{out}.rejects.csv")) == 2
     assert not list(tmp_path.glob(".*"))
 

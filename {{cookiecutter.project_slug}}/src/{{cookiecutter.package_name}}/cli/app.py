@@ -12,6 +12,7 @@ import typer
 
 from ..environments import Environment as Environment
 from ..errors import ModelError
+from ..plain import json as json_text, lines
 from .progress import watched
 
 if TYPE_CHECKING:
@@ -36,13 +37,18 @@ def workspace() -> "Workspace":
     return Workspace.find(Path.cwd())
 
 
+def echo(text: object, err: bool = False) -> None:
+    """Print text, whoever wrote it: nothing in it moves the cursor or is a command to GitHub."""
+    typer.echo(lines(str(text)), err=err)
+
+
 def emit(as_json: bool, facts: Any, text: str) -> None:
     """Print the outcome, for machines or for people; in GitHub Actions, set step outputs too."""
     outputs = os.environ.get("GITHUB_OUTPUT")
     document = ""
     if as_json or outputs:
         document = json.dumps(facts, indent=1, ensure_ascii=False, default=_plain)
-    typer.echo(document if as_json else text)
+    echo(json_text(document) if as_json else text)
     if outputs:
         _set_outputs(Path(outputs), json.loads(document))
 
@@ -60,12 +66,12 @@ def _set_outputs(path: Path, facts: Any) -> None:
 def markdown(text: str) -> None:
     """Print a report: rendered on a terminal, as it is elsewhere."""
     if not watched(sys.stdout):
-        typer.echo(text)
+        echo(text)
         return
     from rich.console import Console
     from rich.markdown import Markdown
 
-    visible = [line for line in text.splitlines() if not line.startswith(("<", "<!--"))]
+    visible = [line for line in lines(text).splitlines() if not line.startswith(("<", "<!--"))]
     Console().print(Markdown("\n".join(visible)))
 
 
@@ -95,7 +101,7 @@ def main() -> None:
     except ModelError as error:
         if os.environ.get("MODEL_DEBUG"):
             raise
-        typer.echo(f"model: {error}", err=True)
+        echo(f"model: {error}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # `model history production | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -106,5 +112,5 @@ def main() -> None:
         if os.environ.get("MODEL_DEBUG"):
             raise
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        typer.echo(f"model: unexpected {what} (MODEL_DEBUG=1 shows where)", err=True)
+        echo(f"model: unexpected {what} (MODEL_DEBUG=1 shows where)", err=True)
         sys.exit(1)

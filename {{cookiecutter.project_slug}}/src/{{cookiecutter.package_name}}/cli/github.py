@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import Environment, Json, app, emit, workspace
+from .app import Environment, Json, app, echo, emit, workspace
 
 if TYPE_CHECKING:
     from ..release.github import GitHub
@@ -34,7 +34,7 @@ def comment(number: Annotated[int, typer.Argument(help="The pull request.")], pa
     if len(text) > MAX_BODY - 100:
         text = text[: MAX_BODY - 200] + "\n\n... cut: the whole report is in the job summary.\n"
     _github(workspace()).comment(number, "candidate", text)
-    typer.echo(f"commented on #{number}")
+    echo(f"commented on #{number}")
 
 
 @github.command("dispatch")
@@ -56,7 +56,7 @@ def dispatch(
         raise InputError(f"{wrong[0]!r}: write name=value")
     given = {name: value for name, _, value in pairs if value}
     _github(workspace()).dispatch(workflow, given)
-    typer.echo(f"started {workflow}: {given}")
+    echo(f"started {workflow}: {given}")
 
 
 @github.command("record")
@@ -88,12 +88,12 @@ def record(
             deployments.append(found)
     client = _github(here)
     for result in refusals.values():
-        typer.echo("\n".join(follow_up.record_refusal(client, result)))
+        echo("\n".join(follow_up.record_refusal(client, result)))
     for done in deployments:
         refused = done.environment in refusals
-        typer.echo("\n".join(follow_up.record(here, client, done, refused)))
+        echo("\n".join(follow_up.record(here, client, done, refused)))
     for line in follow_up.mark_stale(here, client):
-        typer.echo(line)
+        echo(line)
     if faults:
         raise InputError("; ".join(faults))
 
@@ -111,10 +111,10 @@ def advance() -> None:
     for environment, model in follow_up.due(here, _github(here), here.now()):
         inputs = {"environment": environment, "model": model, "intent": "promote"}
         _github(here).dispatch("promote.yml", inputs)
-        typer.echo(f"{model} is offered to {environment}")
+        echo(f"{model} is offered to {environment}")
         count += 1
     if not count:
-        typer.echo("nothing is due")
+        echo("nothing is due")
 
 
 @github.command("drift")
@@ -138,7 +138,7 @@ def drift(
     drifted, severe = bool(found.get("drifted")), found.get("severe") is True
     policy = here.policy_at(here.git.base())
     text = _text(page)
-    typer.echo(
+    echo(
         follow_up.drift(_github(here), environment, text, drifted, severe, policy.drift, here.now())
     )
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .app import Environment, Json, app, emit, workspace
+from .app import Environment, Json, app, echo, emit, workspace
 from .release import Driver
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def history_verb(environment: Where, as_json: Json = False) -> None:
     base, away = here.known_main()
     entries = here.ledger(environment, base).entries[::-1]
     if away:
-        typer.echo(away, err=True)
+        echo(away, err=True)
     rows = [
         (
             f"{e.time:%Y-%m-%d %H:%M}",

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .app import Environment, Json, app, emit, workspace
+from .app import Environment, Json, app, echo, emit, workspace
 
 ledger = typer.Typer(
     no_args_is_help=True,
@@ -30,7 +30,7 @@ def append_verb(
     Example: model ledger append drafts/staging.json
     """
     from ..errors import ModelError
-    from ..files import write_atomically
+    from ..output import begins, write
     from ..release.draft import Draft
     from ..release.ledger import FILE
     from ..release.release import attempt_append
@@ -45,7 +45,7 @@ def append_verb(
         results.append(done)
         if entries and done.entry:
             content = here.git.show(done.entry, FILE) or b""
-            write_atomically(entries / f"{done.environment}.json", content)
+            write(entries / f"{done.environment}.json", content, begins('{\n "answers":'))
     lines = [*(done.text for done in results), *(f"failed: {fault}" for fault in faults)]
     appended = any(done.entry for done in results)
     emit(as_json, {"appended": appended, "results": results, "faults": faults}, "\n".join(lines))
@@ -88,12 +88,12 @@ def migrate_verb(as_json: Json = False) -> None:
             for line in migrate(here, name):
                 lines.append(line)
                 if not as_json:
-                    typer.echo(line)
+                    echo(line)
         except RefusedError as error:
             lines.append(f"{name}: {error}")
             if not as_json:
-                typer.echo(lines[-1])
+                echo(lines[-1])
     if as_json:
         emit(True, lines, "")
     elif not lines:
-        typer.echo("main named no model yet: nothing to migrate")
+        echo("main named no model yet: nothing to migrate")

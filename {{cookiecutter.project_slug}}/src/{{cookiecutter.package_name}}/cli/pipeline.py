@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import Environment, Json, app, emit, markdown, workspace
+from .app import Environment, Json, app, echo, emit, markdown, workspace
 
 if TYPE_CHECKING:
     from ..pipeline.evaluation import Evaluation
@@ -182,4 +182,4 @@ def schemas() -> None:
     for name, kind in kinds.items():
         path = workspace().root / "schemas" / f"{name}.schema.json"
         write_atomically(path, canonical_json(kind.model_json_schema()))
-        typer.echo(path)
+        echo(path)

@@ -9,6 +9,8 @@ from typing import TextIO
 
 import typer
 
+from ..plain import lines
+
 
 def watched(stream: TextIO) -> bool:
     """Whether a person looks at a terminal, and no log collects what is written."""
@@ -19,12 +21,12 @@ def watched(stream: TextIO) -> bool:
 def working(what: str) -> Iterator[None]:
     """Show that something is going on, on standard error."""
     if not watched(sys.stderr):
-        typer.echo(f"{what} ...", err=True)
+        typer.echo(lines(f"{what} ..."), err=True)
         yield
         return
     from rich.console import Console
 
-    with Console(stderr=True).status(f"{what} ..."):
+    with Console(stderr=True).status(lines(f"{what} ...")):
         yield
 
 

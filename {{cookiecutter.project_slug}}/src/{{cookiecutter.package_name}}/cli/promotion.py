@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import Environment, Json, app, emit, markdown, workspace
+from .app import Environment, Json, app, echo, emit, markdown, workspace
 
 if TYPE_CHECKING:
     from ..release.change import Change
@@ -40,11 +40,15 @@ def promote_verb(
     Example: model promote staging
     """
     from ..errors import InputError
+    from ..output import claim
     from ..release.pending import RunsAlreadyError
     from ..release.promote import prepare
+    from ..release.proposal import OURS
     from .progress import working
 
     here = workspace()
+    if output:  # now, rather than after the evaluation
+        claim(output, OURS)
     if hotfix and anchor:
         raise InputError("--hotfix and --anchor exclude each other")
     try:
@@ -127,9 +131,13 @@ def rollback_verb(
 
     Example: model rollback production --reason "complaints since noon"
     """
+    from ..output import claim
+    from ..release.proposal import OURS
     from ..release.rollback import prepare
 
     here = workspace()
+    if output:
+        claim(output, OURS)
     prepared = prepare(here, environment, to=to or None, reason=reason or "Asked for by hand.")
     _propose(here, prepared, output, as_json)
 
@@ -152,8 +160,8 @@ def _propose(
         emit(as_json, facts | request.__dict__, f"already open: {request.address}")
         return
     markdown(summary(request.body))
-    typer.echo(f"{'opened' if done.new else 'already open'}: {request.branch}", err=True)
-    typer.echo(f"body:   {request.address}\nmerge:  {done.merge}", err=True)
+    echo(f"{'opened' if done.new else 'already open'}: {request.branch}", err=True)
+    echo(f"body:   {request.address}\nmerge:  {done.merge}", err=True)
 
 
 def _change(

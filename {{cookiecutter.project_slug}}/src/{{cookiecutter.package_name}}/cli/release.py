@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .app import Environment, Json, app, emit, workspace
+from .app import Environment, Json, app, echo, emit, workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,7 @@ def deploy_verb(
     here = workspace()
     chosen = (environment,) if environment else ENVIRONMENTS
     if pin or unpin:
-        typer.echo(_pin(here, environment, pin, reason), err=True)
+        echo(_pin(here, environment, pin, reason), err=True)
     if down:
         for name in chosen:
             count = stop(here, name, driver)
@@ -133,7 +133,7 @@ def release_verb(
         results.append(done)
         failed, count = failed or bool(done.error), count + (done.action == "prepared")
         if not as_json:
-            typer.echo(done.text)
+            echo(done.text)
     if as_json:
         emit(True, {"prepared": count > 0, "results": results}, "")
     elif output:
@@ -176,7 +176,7 @@ def _look(
         now = (done.model, done.url, done.error, done.warning)
         if done.action == "deployed" or now != before:
             line = "; ".join(part.strip() for part in _told(done).splitlines())
-            typer.echo(json.dumps(dataclasses.asdict(done)) if as_json else line)
+            echo(json.dumps(dataclasses.asdict(done)) if as_json else line)
         before = now
         return done.error is None and done.warning is None
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .app import Environment, Json, app, emit, markdown, workspace
+from .app import Environment, Json, app, echo, emit, markdown, workspace
 
 Directory = Annotated[Path, typer.Option(help="A model directory.")]
 CANDIDATE = Path("candidate/model")
@@ -88,7 +88,7 @@ def predict_verb(
             version=version,
             prefix=prefix,
             max_rejects=max_rejects,
-            say=lambda line: typer.echo(line, err=True),
+            say=lambda line: echo(line, err=True),
             progress=progress,
         )
     lines = [
@@ -119,12 +119,14 @@ def monitor_verb(
     Example: model monitor production --output drift.md
     """
     from ..errors import RefusedError
-    from ..files import write_atomically
-    from ..monitoring.monitor import markdown as render, monitor
+    from ..monitoring.monitor import OURS, markdown as render, monitor
+    from ..output import claim, write
     from ..release.deploy import prediction_log
     from ..serving.prediction_log import read
 
     here = workspace()
+    if output:
+        claim(output, OURS)
     entry = here.ledger(environment, here.git.base()).effective
     if entry is None:
         raise RefusedError(f"{environment} runs nothing yet: there is nothing to compare with")
@@ -138,9 +140,9 @@ def monitor_verb(
     report = monitor(model, rows, here.policy.drift, entry.model)
     text = render(report)
     if output:
-        write_atomically(output, text)
+        write(output, text, OURS)
     if as_json:
-        typer.echo(report.to_json())
+        echo(report.to_json())
     else:
         markdown(text)
     raise typer.Exit(3 if report.drifted and not exit_zero else 0)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import Json, app, emit, workspace
+from .app import Json, app, echo, emit, workspace
 
 if TYPE_CHECKING:
     from ..release.settings import Check
@@ -68,12 +68,12 @@ def setup_verb(
         emit(as_json, facts | {"changed": 0, "failed": []}, "\n".join(lines))
         return
     if not as_json:
-        typer.echo("\n".join([*lines, ""]))
+        echo("\n".join([*lines, ""]))
     if not yes and (as_json or not sys.stdin.isatty()):
         emit(as_json, facts | {"changed": 0, "failed": []}, "nothing was changed; --yes does it")
         return
     if not yes and not typer.confirm("Change these settings?"):
-        typer.echo("nothing was changed")
+        echo("nothing was changed")
         return
     with working("changing settings"):
         done = [*setup.apply(settings, steps)]

@@ -8,8 +8,10 @@ import pandas as pd
 from ..config import DriftLimits
 from ..errors import InputError
 from ..features import InvalidRowsError, numbers, to_frame
+from ..output import begins
 from ..pipeline.artifact import read_card
 from ..pipeline.contents import read
+from ..pipeline.markdown import code
 from ..pipeline.profile import read_profile
 from .drift import ColumnDrift, DriftReport, compare
 
@@ -19,6 +21,9 @@ LABELS = {
 }  # fmt: skip
 SIDES = ("training", "now")
 BLOCKS = "·▁▂▃▄▅▆▇█"  # the dot is no row at all
+OURS = begins(
+    "**Not enough data: ", "**No drift above the limits**", "**Drift: "
+)  # a report's start
 MOST = 100  # rows of a table: the report must fit into an issue
 TODO = """
 **What to do**
@@ -67,17 +72,17 @@ def markdown(report: DriftReport) -> str:
     drifted = [columns[name] for name in report.drifted]
     decision = "No drift above the limits"
     if drifted:
-        worst = f"{_code(drifted[0].column)} ({_above(drifted[0])[0]})"
+        worst = f"{_name(drifted[0].column)} ({_above(drifted[0])[0]})"
         decision = f"Drift: {len(drifted)} of {len(columns)} columns above the limit, worst {worst}"
     moved = {bool(c.exceeded) for c in report.columns if c.kind == "score"}
     scores = "have moved" if True in moved else "have not moved" if moved else "are not known"
-    seen = f"{report.rows:,} rows against the training rows of model `{report.model[:19]}`."
+    seen = f"{report.rows:,} rows against the training rows of model {code(report.model[:19])}."
     lines = [f"**{decision}**", "", f"{seen} Its scores {scores}."]
     if drifted:
-        rows = [[_code(c.column), "; ".join(_above(c)), _moved(c), *_bars(c)] for c in drifted]
+        rows = [[_name(c.column), "; ".join(_above(c)), _moved(c), *_bars(c)] for c in drifted]
         lines += [*_table(["column", "above its limit", "what moved", *SIDES], rows), TODO]
     rows = [
-        [_code(c.column), f"{c.rows:,}", *(_value(c, m) for m in LABELS), *_bars(c)]
+        [_name(c.column), f"{c.rows:,}", *(_value(c, m) for m in LABELS), *_bars(c)]
         for c in report.columns
     ]
     lines += ["", f"<details><summary>All {len(columns)} columns</summary>"]
@@ -106,7 +111,7 @@ def _moved(column: ColumnDrift) -> str:
     moves = [(q - was.get(v, 0.0), q, v) for v, q in zip(now.values, now.shares, strict=False)]
     for _, share, value in sorted(moves, key=lambda move: -abs(move[0]))[:3]:
         before = f"{was[value]:.1%}" if value in was else "never seen"
-        words.append(f"{_code(value)} {before} → {share:.1%}")
+        words.append(f"{_name(value)} {before} → {share:.1%}")
     if old.type == "number":
         size = f"{(now.mean - old.mean) / old.sd:+z.1f} sd" if old.sd else "was constant"
         words.append(f"mean {old.mean:.3g} → {now.mean:.3g} ({size})")
@@ -130,9 +135,5 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
     return ["", *lines, *more]
 
 
-def _code(text: str) -> str:
-    """A name or a value from the data as code that cannot become Markdown or end its cell."""
-    shown = "".join(c if c.isprintable() else "\ufffd" for c in text[:40]) + "…" * (len(text) > 40)
-    if shown.strip() == shown != "" and not {*shown} & {*"|`\\"}:
-        return f"`{shown}`"
-    return f"<code>{''.join(c if c.isalnum() else f'&#{ord(c)};' for c in shown)}</code>"
+def _name(text: str) -> str:
+    return code(text, most=41)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ONNX_FILE = "model.onnx"  # not there where ONNX Runtime would give other answers
+HOLDOUT_FILES = ("holdout.parquet",)
 MODEL_FILES = ("golden.json", "model.json", ONNX_FILE, "model.skops", "profile.json")
 
 # The only types beyond the default list of skops that a model file may hold: what the estimators of
@@ -143,6 +144,22 @@ def write_model(
     write_atomically(temporary / "golden.json", canonical_json(golden))
     replace_directory(temporary, directory)
     return digest_of(directory)
+
+
+def refuse_strangers(candidate: Path) -> None:
+    """A new candidate replaces what was trained, and nothing else that lies there.
+
+    Raises:
+        RefusedError: Something else lies there.
+    """
+    for place, names in (
+        (candidate / "model", MODEL_FILES),
+        (candidate / "holdout", HOLDOUT_FILES),
+    ):
+        strange = [place] if place.exists() and not place.is_dir() else []
+        strange += [p for p in place.glob("*") if p.name not in names or not p.is_file()]
+        for path in strange:
+            raise RefusedError(f"{path}: was not written by `model train`; move it away")
 
 
 def replace_directory(source: Path, target: Path) -> None:

@@ -1,5 +1,7 @@
 """A report as a page of its own, for people without GitHub at hand."""
 
+from html import escape
+
 from markdown_it import MarkdownIt
 
 STYLE = """
@@ -22,6 +24,6 @@ def page(markdown: str, title: str) -> str:
     """
     body = MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown)
     return (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>\n{body}</html>'
     )

@@ -1,10 +1,8 @@
 """`model report`: what a reviewer needs to decide in sixty seconds, as GitHub-flavoured Markdown.
-
-Everything that comes from data or files is escaped: a category's name cannot forge a verdict.
-"""
+Everything that comes from data or files is escaped: a category's name cannot forge a verdict."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ..config import HIGHER_IS_BETTER
@@ -72,8 +70,8 @@ def render(
     if evaluation.slices:
         lines += ["", *folded("Every slice", _slice_table(evaluation.slices))]
     every = [line(f) for f in sorted(rules, key=lambda f: f.passed)[:MAX_LISTED]]
-    lines += ["", *folded(f"Every rule of policy.yaml ({len(rules)})", every)]
-    return "\n".join([*lines, "", _for_tools(evaluation, promotion, ok), ""])
+    lines += ["", *folded(f"Every rule of policy.yaml ({len(rules)})", every), ""]
+    return "\n".join([*lines, _for_tools(evaluation, promotion, ok), ""])
 
 
 def pictures(evaluation: Evaluation) -> list[str]:
@@ -88,11 +86,11 @@ def summary(text: str) -> str:
     return text.split("<details>", 1)[0].strip()
 
 
-def headline(evaluation: Evaluation) -> str:
-    """The first metric in one sentence."""
+def headline(evaluation: Evaluation, shown: Callable[[str], str] = escape) -> str:
+    """The first metric in one sentence; text from data as it is to be `shown`."""
     name, metric = _metrics(evaluation)[0]
     if metric.champion is None or metric.difference is None:
-        why = escape(evaluation.incomparable or "There is nothing to compare with.")
+        why = shown(evaluation.incomparable or "There is nothing to compare with.")
         return f"{LABELS[name]} {interval(metric.candidate)}. {why}"
     return (
         f"{LABELS[name]} {figure(metric.champion.value)} → {figure(metric.candidate.value)}"
@@ -106,14 +104,14 @@ def _decision(
     failures = sum(not f.passed for f in findings)
     what, noun = "promote", "checks" if promotion and promotion.checks else "rules"
     if promotion:
-        what = f"run {code(promotion.version)} in **{promotion.environment}**"
+        what = f"run {code(promotion.version)} in **{escape(promotion.environment)}**"
     if not ok:
         count = f"{failures} rule{'s' if failures != 1 else ''} failed" if failures else "no rules"
         return f"## 🛑 Do not {what}: {count}\n\n{headline(evaluation)}"
-    first = "" if evaluation.champion else FIRST
     held = "".join(f" · ⚠️ {escape(f.message)}" for f in findings if f.name == "hold")
     verb = f"Approve to {what}" if promotion else "Ready to promote"
-    return f"## ✅ {verb}{held}\n\n{headline(evaluation)} All {len(findings)} {noun} pass.{first}"
+    said = f"{headline(evaluation)} All {len(findings)} {noun} pass."
+    return f"## ✅ {verb}{held}\n\n{said}{'' if evaluation.champion else FIRST}"
 
 
 def _table(evaluation: Evaluation, rules: tuple[Finding, ...]) -> Iterator[str]:
@@ -162,8 +160,8 @@ def _limit(finding: Finding) -> str:
         ("may be worse by at most ", "worse ≤ "), ("needs a gain of at least ", "gain ≥ "),
     ):  # fmt: skip
         if words in finding.message:
-            return symbol + finding.message.rsplit(words, 1)[1]
-    return finding.message
+            return symbol + escape(finding.message.rsplit(words, 1)[1])
+    return escape(finding.message)
 
 
 def _worse(evaluation: Evaluation) -> Iterator[str]:
@@ -209,15 +207,15 @@ def _trust(promotion: Promotion) -> Iterator[str]:
 def _consequences(evaluation: Evaluation, promotion: Promotion) -> Iterator[str]:
     if promotion.merge is None:
         return
-    place = promotion.environment
+    place = escape(promotion.environment)
     instead = f" instead of {code(promotion.replaces)}" if promotion.replaces else ""
     if promotion.issue:
         yield f"- **Why now:** #{promotion.issue}."
     yield (
-        f"- **Merging** makes {place} run `{evaluation.candidate[7:19]}`{instead}, once the golden"
-        f" requests pass: `{promotion.merge}`"
+        f"- **Merging** makes {place} run {code(evaluation.candidate[7:19])}{instead}, once the"
+        f" golden requests pass: {code(promotion.merge, 500)}"
     )
-    yield f"- **To undo**, revert the merge, or `model rollback {place}`."
+    yield f"- **To undo**, revert the merge, or {code(f'model rollback {promotion.environment}')}."
     yield "- **To say no**, close it or delete its branch; only a reason reopens it. Plots: *Files*"
 
 
@@ -240,7 +238,8 @@ def _for_tools(evaluation: Evaluation, promotion: Promotion | None, ok: bool) ->
         "passed": ok,
         "metrics": {name: metric.candidate.value for name, metric in evaluation.metrics.items()},
     }
-    return f"<!-- model-report {json.dumps(facts, sort_keys=True)} -->"
+    text = json.dumps(facts, sort_keys=True).replace(">", "\\u003e")  # no name ends the comment
+    return f"<!-- model-report {text} -->"
 
 
 def _value(estimate: Estimate | None) -> str:

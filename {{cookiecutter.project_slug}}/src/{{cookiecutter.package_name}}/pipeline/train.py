@@ -58,9 +58,13 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
     """Fit on all rows that are not held out; write `directory/model` and `directory/holdout`.
 
     Raises:
-        RefusedError: Rows break the schema, or another training goes on; nothing is written.
+        RefusedError: Rows break the schema, another training goes on, or somebody's file is in the
+            way; nothing is written.
         InputError: Too few rows, one class only, or a parameter that the estimator refuses.
     """
+    from .artifact import refuse_strangers
+
+    refuse_strangers(directory)
     with writing(directory):
         return _train(params, root, directory)
 
@@ -71,7 +75,13 @@ def _train(params: Params, root: Path, directory: Path) -> Candidate:
     from .. import schema, split
     from ..features import Signature, category_texts, to_frame
     from ..model import build
-    from .artifact import Model, ModelCard, digest_of, replace_directory, write_model
+    from .artifact import (
+        Model,
+        ModelCard,
+        digest_of,
+        replace_directory,
+        write_model,
+    )
     from .export import served_by
     from .profile import profile
 

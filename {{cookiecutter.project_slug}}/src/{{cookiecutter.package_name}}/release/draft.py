@@ -7,7 +7,7 @@ import msgspec
 
 from ..config import Environment
 from ..errors import InputError
-from ..files import write_atomically
+from ..output import begins, write
 from ..pipeline.gate import Finding
 
 MAX_BYTES = 5_000_000
@@ -26,8 +26,14 @@ class Draft:
     left_out: tuple[str, ...] = ()
 
     def write(self, path: Path) -> None:
-        """Write it as JSON, for `read` in another job."""
-        write_atomically(path, msgspec.json.encode(self))
+        """Write it as JSON, for `read` in another job.
+
+        Raises:
+            RefusedError: A file that is no draft is there.
+        """
+        write(
+            path, msgspec.json.encode(self), begins(f'{{"environment":"{self.environment}","main":')
+        )
 
     @classmethod
     def read(cls, path: Path) -> "Draft":

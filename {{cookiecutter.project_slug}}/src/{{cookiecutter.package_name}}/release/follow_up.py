@@ -10,6 +10,8 @@ import msgspec
 
 from ..config import DriftLimits
 from ..errors import InputError, ModelError
+from ..pipeline.markdown import block, code, escape
+from ..plain import message
 from .deploy import Deployment
 from .github import GitHub
 from .observe import observe
@@ -92,12 +94,19 @@ def _issue(
     github: GitHub, place: str, action: str, model: str | None, commit: str | None, error: str,
     plan: str,
 ) -> str:  # fmt: skip
-    since = f" since {commit[:7]}" if commit else ""
-    body = f"`main` names {short(model)}{since}, and it was {action}:\n\n"
-    shown = error.replace("```", "`` `")  # it quotes files, and must not end the block
-    title = f"{place}: {short(model)} does not run"
-    number = github.issue(label(place), title, f"{body}```text\n{shown}\n```\n\n{plan}\n")
+    title, body = told(place, action, model, commit, error, plan)
+    number = github.issue(label(place), title, body)
     return f"{place}: {action}, see #{number}"
+
+
+def told(
+    place: str, action: str, model: str | None, commit: str | None, error: str, plan: str
+) -> tuple[str, str]:
+    """The title and the body of that issue. What failed may quote anybody's files."""
+    since = f" since {escape(commit[:7])}" if commit else ""
+    body = f"`main` names {code(short(model))}{since}, and it was {escape(action)}:\n\n"
+    title = message(f"{place}: {short(model)} does not run")
+    return title, f"{body}{block(error)}\n\n{plan}\n"
 
 
 def _revert(workspace: Workspace, done: Deployment) -> str:
@@ -105,7 +114,7 @@ def _revert(workspace: Workspace, done: Deployment) -> str:
     try:
         opened = rollback(workspace, done.environment, reason=reason, loads=False)
     except ModelError as error:
-        return f"No revert is proposed: {error}"
+        return f"No revert is proposed: {escape(str(error), most=2000)}"
     return f"Merge {opened.pull_request.address}, so that `main` says what runs."
 
 

@@ -56,6 +56,9 @@ class Git:
         if result.returncode != 0:
             lines = result.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
             telling = next((x.strip() for x in lines if x.startswith((" !", "fatal:"))), lines[-1])
+            if "dubious ownership" in telling:  # git's next lines say it, in its own words
+                trust = f"git config --global --add safe.directory {telling.rpartition(' at ')[2]}"
+                telling += f"; if you trust its owner, run `{trust}`"
             raise GitError(f"git {arguments[0]}: {telling}")
         return answer
 

@@ -7,6 +7,7 @@ from ..errors import RefusedError
 from ..files import sha256
 from ..pipeline import report
 from ..pipeline.train import Candidate
+from ..plain import message
 from . import rendered
 from .change import Ledgers
 from .confirm import settled
@@ -129,7 +130,7 @@ def prepare(
         environment=environment,
         branch=branch,
         title=title,
-        message=report.headline(evaluation),
+        message=report.headline(evaluation, message),
         body=report.render(evaluation, verification.rules, details),
         base=base,
         files=files,

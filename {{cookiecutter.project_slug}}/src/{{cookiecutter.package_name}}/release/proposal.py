@@ -14,7 +14,8 @@ import msgspec
 
 from ..config import Environment
 from ..errors import InputError, RefusedError
-from ..files import sha256, write_atomically
+from ..files import sha256
+from ..output import begins, write
 from .git import Git
 from .pull_request import PullRequest
 from .record import Record, folder, short
@@ -22,6 +23,7 @@ from .workspace import Workspace
 
 FILES = re.compile(r"model\.yaml|evaluation\.json|report\.md|plots/[a-z_]+\.png")
 MAX_BYTES = 20_000_000
+OURS = begins('{"kind":"promote","environment":', '{"kind":"rollback","environment":')
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,12 @@ class Proposal:
         return Record.read(self.files["model.yaml"], "model.yaml").model
 
     def write(self, path: Path) -> None:
-        """Write it as JSON, for `read` in another job."""
-        write_atomically(path, msgspec.json.encode(self))
+        """Write it as JSON, for `read` in another job.
+
+        Raises:
+            RefusedError: A file that is no proposal is there.
+        """
+        write(path, msgspec.json.encode(self), OURS)
 
     @classmethod
     def read(cls, path: Path) -> "Proposal":

@@ -79,8 +79,8 @@ class LocalPullRequests:
     def how_to_merge(self, branch: str) -> str:
         if self.git.has_origin():
             return (
-                f"git fetch && git checkout {BRANCH} && git pull --ff-only"
-                f" && git merge --no-ff origin/{branch} && git push"
+                f"git checkout {BRANCH} && git pull --ff-only && git fetch origin {branch}"
+                " && git merge --no-ff FETCH_HEAD && git push"  # also in a clone of one branch
             )
         return f"git checkout {BRANCH} && git merge --no-ff {branch}"
 

@@ -2,6 +2,8 @@
 
 from ..config import Environment
 from ..errors import InputError, RefusedError
+from ..pipeline.markdown import code, escape
+from ..plain import message
 from . import main_line
 from .confirm import confirmed, settle
 from .ledger import FILE, Entry, Ledger
@@ -68,47 +70,57 @@ def prepare(
     workspace.store.fetch(target.model)
     files = git.files(target.commit, "")
     files.pop(FILE)
-    words = _undo(environment, said, current) if target is current else _back(current, target)
+    undo = said if target is current else None
     merge = workspace.pull_requests.how_to_merge(branch)
-    place = folder(environment)
-    body = f"""\
-{words.replace("REASON", reason)}
-- The change restores `{place}/` byte for byte as it was released; its artefact is in the store.
-
-**Merge** with `{merge}`, then `model deploy {environment}`.
-"""
     title = f"Roll {environment} back to {after}"
-    if target is current:
+    if undo:
         title = f"Let main name what {environment} runs: {after}"
     return Proposal(
         kind="rollback",
         environment=environment,
         branch=branch,
         title=title,
-        message=reason,
-        body=body,
+        message=message(reason),
+        body=body(environment, current, target, reason, merge, undo),
         base=base,
         files=files,
     )
 
 
-def _undo(environment: str, said: main_line.Named, current: Entry) -> str:
+def body(
+    environment: str, current: Entry, target: Entry, reason: str, merge: str,
+    undo: main_line.Named | None = None,
+) -> str:  # fmt: skip
+    """What its pull request says: back to `target`, or only the end of what main says instead."""
+    why, place = escape(reason, most=2000), code(f"{folder(environment)}/")
     return f"""\
-**Undo {said.commit[:7]}: {environment} goes on with {short(current.model)}.** REASON
+{_undo(environment, undo, current, why) if undo else _back(current, target, why)}
+- The change restores {place} byte for byte as it was released; its artefact is in \
+the store.
 
-- What that commit names was never released, or failed. {short(current.model)} runs; `main` shall
+**Merge** with {code(merge, 500)}, then {code(f"model deploy {environment}")}.
+"""
+
+
+def _undo(environment: str, said: main_line.Named, current: Entry, why: str) -> str:
+    runs = escape(short(current.model))
+    return f"""\
+**Undo {escape(said.commit[:7])}: {escape(environment)} goes on with {runs}.** {why}
+
+- What that commit names was never released, or failed. {runs} runs; `main` shall
   name it again. Nothing is deployed.\
 """
 
 
-def _back(current: Entry, target: Entry) -> str:
-    before, after, released = short(current.model), short(target.model), target.released
+def _back(current: Entry, target: Entry, why: str) -> str:
+    before, after = escape(short(current.model)), escape(short(target.model))
+    released = target.released
     since = f"{target.live or target.time:%Y-%m-%d %H:%M}"
     return f"""\
-**Roll {released.environment} back: {before} -> {after}.** REASON
+**Roll {escape(released.environment)} back: {before} -> {after}.** {why}
 
-- {after} (version {released.version}) ran here since {since} UTC; it was released in entry \
-{target.commit[:7]} for {released.main[:7]}.
+- {after} (version {code(released.version)}) ran here since {since} UTC; it was released in entry \
+{escape(target.commit[:7])} for {escape(released.main[:7])}.
 - Before it runs, form, artefact, approval and golden requests are checked. Limits, soak time and
   freezes do not hold up a rollback.
 - {before} is held afterwards: automation does not propose it again, a person may, with a reason.\

@@ -1,11 +1,11 @@
 """Later versions of the template this project came from, as a pull request."""
 
-import json
 import subprocess
 from pathlib import Path
 
-from ..errors import ModelError
+from ..errors import InputError, ModelError
 from ..files import read_json
+from ..pipeline.markdown import code
 from .git import Git
 from .github import GitHub
 from .github_pull_request import GitHubPullRequests
@@ -39,6 +39,8 @@ def update(root: Path, git: Git, github: GitHub) -> str:
         return "the template has not moved"
     if checked != 1:
         raise ModelError(f"cruft check failed with exit code {checked}; the log shows why")
+    if git.run("status", "--porcelain"):  # it would be part of the update, and reset afterwards
+        raise InputError(f"{root}: has changes that are not committed; commit or stash them first")
     before = read_json(link).get("commit")
     if _cruft(root, "update", "--skip-apply-ask") != 0:
         raise ModelError("cruft update failed; run `uvx cruft update` at a terminal")
@@ -53,11 +55,17 @@ def update(root: Path, git: Git, github: GitHub) -> str:
     head = git.commit_tree(tree, git.run("rev-parse", "HEAD"), TITLE)
     git.run("reset", "--quiet", "--hard")
     rejected = [name for name in changed if name.endswith(".rej")]
-    body = f"The template moved from {json.dumps(before)} to {json.dumps(after)}.\n"
-    if rejected:
-        body += "\nDid not fit, mend these by hand: " + ", ".join(f"`{n}`" for n in rejected) + "\n"
+    body = told(before, after, rejected)
     request = GitHubPullRequests(github, git).open(BRANCH, TITLE, head, body, verified=False)
     return f"opened {request.address}"
+
+
+def told(before: object, after: object, rejected: list[str]) -> str:
+    """The body of the pull request."""
+    body = f"The template moved from {code(str(before))} to {code(str(after))}.\n"
+    if rejected:
+        body += f"\nDid not fit, mend these by hand: {', '.join(map(code, rejected))}\n"
+    return body
 
 
 def _cruft(root: Path, *arguments: str) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..environments import Environment
 from ..errors import InputError, ModelError
 from . import ledger_branch
+from .checkout import refuse_unusable
 from .git import BRANCH, Git, GitError
 from .known_objects import KnownObjects
 from .ledger import Ledger
@@ -53,6 +54,8 @@ class Workspace:
         for folder in (start, *start.parents):
             if (folder / "params.yaml").is_file():
                 state = Path(os.environ.get("MODEL_STATE") or folder / ".model")
+                if state.exists() and not state.is_dir():
+                    raise InputError(f"{state}: is not a folder; MODEL_STATE must name one")
                 return cls(folder, state, os.environ.get("MODEL_STORE") or None)
         raise InputError(f"{start}: no params.yaml here or above; run this inside the project")
 
@@ -75,8 +78,7 @@ class Workspace:
     @cached_property
     def git(self) -> Git:
         git = Git(self.root)
-        if not git.ok("rev-parse", "--git-dir"):
-            raise InputError(f"{self.root}: not a git repository; run `git init -b main`")
+        refuse_unusable(git)
         return git
 
     @cached_property
@@ -137,7 +139,9 @@ class Workspace:
             main = self.git.resolve(BRANCH)
             if main is None:
                 raise
-            return main, f"as this clone knows it: {error}"
+            part = self.git.run("rev-parse", "--is-shallow-repository") == "true"
+            more = "; it is shallow, and `git fetch --unshallow` brings the rest" if part else ""
+            return main, f"as this clone knows it: {error}{more}"
 
     def memory(self, environment: str, commit: str) -> Path:
         """Where this machine notes that it verified an entry."""
@@ -202,7 +206,7 @@ class Workspace:
 
     def restore_candidate(self, key: str) -> str | None:
         """Bring back from the store the candidate that these inputs gave; its digest, if any."""
-        from ..pipeline.artifact import check_model, replace_directory
+        from ..pipeline.artifact import check_model, refuse_strangers, replace_directory
         from ..pipeline.candidate_lock import temporary_beside, writing
         from ..pipeline.train import Candidate
 
@@ -213,6 +217,7 @@ class Workspace:
             model = check_model(self.store.fetch(known.model), known.model)
         except ModelError:  # packaged when two trainings could still write one folder
             return None
+        refuse_strangers(self.candidate)
         with writing(self.candidate):
             for name, files in (("model", model), ("holdout", self.store.read(known.data.holdout))):
                 temporary = temporary_beside(self.candidate / name)

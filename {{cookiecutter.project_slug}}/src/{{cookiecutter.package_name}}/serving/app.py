@@ -15,7 +15,7 @@ from ..pipeline.artifact import ModelCard, read_card
 from ..pipeline.contents import Contents, read
 from . import logs, process
 from .metrics import SHARES, Metrics
-from .prediction_log import PredictionLog
+from .prediction_log import PredictionLog, refuse_strangers
 from .service import Service
 from .token import read_token
 
@@ -42,11 +42,13 @@ def serve(
 
     Raises:
         RefusedError: The directory has another digest or gives other answers than the recorded
-            ones, or `process_file` has a living process.
+            ones, `process_file` has a living process, or a file is somebody else's.
         InputError: The directory cannot be read, or the port is taken.
     """
     if workers > 1 and (public_port is not None or process_file):
         raise InputError("--workers goes with neither --public-port nor --process-file; choose one")
+    if log:
+        refuse_strangers(log)
     lock = process.lock(process_file) if process_file else None
     token = read_token(token_file)
     files = read(directory, digest)  # once: a worker that is started again has these bytes too

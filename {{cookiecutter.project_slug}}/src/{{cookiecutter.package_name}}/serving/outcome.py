@@ -31,6 +31,17 @@ class Form(NamedTuple):
     cells: int
 
 
+def ours(head: bytes, path: Path, prefix: str) -> bool:
+    """Whether a file is the output of an earlier run, whatever its rows were."""
+    if path.suffix == ".parquet":
+        try:
+            return b"model_digest" in (pa.parquet.read_schema(path).metadata or {})
+        except (pa.ArrowException, OSError):
+            return False
+    header = head.split(b"\n")[0].decode(errors="replace").split(",")
+    return header[-1] in (prefix + "value", prefix + "probability")
+
+
 def reasons(part: pa.Table) -> Counter[str]:
     """How many rows of a part have no answer, by column and reason."""
     columns, reasons = part.columns[-2:]

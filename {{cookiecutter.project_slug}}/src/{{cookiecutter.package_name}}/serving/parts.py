@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pyarrow.ipc
 from ..errors import RefusedError
 from ..files import canonical_json, read_json, replacing, write_atomically
 
+OWN = re.compile(r"key\.json|\d{6}\.arrow|rejects|answers\.\w+|\.(key\.json|\d{6}\.arrow)\.\w+")
 CHUNKS_EACH = 16  # of a part: half a million rows or 128 MB; a kill costs some seconds of work
 
 
@@ -58,11 +60,12 @@ def parts_of(target: Path, key: dict[str, Any], say: Callable[[str], None]) -> I
     The caller removes the folder when it is done with it.
 
     Raises:
-        RefusedError: Another process writes the same output.
+        RefusedError: Another process writes the same output, or the folder is not ours.
     """
     folder = target.with_name(f".{target.name}.work")
     lock = _lock(folder, target)
     try:
+        _refuse_strangers(folder)
         path = folder / "key.json"
         earlier = read_json(path) if path.exists() else None
         parts = Parts(folder)
@@ -80,6 +83,12 @@ def parts_of(target: Path, key: dict[str, Any], say: Callable[[str], None]) -> I
         yield parts
     finally:
         os.close(lock)
+
+
+def _refuse_strangers(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if not OWN.fullmatch(entry.name) or entry.is_dir():
+            raise RefusedError(f"{entry}: is not of an earlier run; move it away, then start again")
 
 
 def _lock(folder: Path, target: Path) -> int:

@@ -23,11 +23,12 @@ import pyarrow as pa
 from ..errors import InputError, RefusedError
 from ..features import Signature
 from ..files import TABLES
+from ..output import begins, claim
 from ..pipeline.artifact import read_card
 from ..pipeline.contents import read
 from ..runtime import load
 from .batch import answers, score, stored
-from .outcome import Form, check_writable, reasons, write_answered, write_rejected
+from .outcome import REJECTED, Form, check_writable, ours, reasons, write_answered, write_rejected
 from .parts import CHUNKS_EACH, Parts, parts_of
 from .rows import Chunk, DamagedError, Rows
 
@@ -74,7 +75,7 @@ def predict(
 
     Raises:
         RefusedError: More than `max_rejects` rows get no answer (None: all), the directory has
-            another digest, or another run is writing `target`; which stays as it was.
+            another digest, another run writes `target`, or that is not ours; it stays as it was.
         InputError: A file cannot be read or written, or a column is missing.
     """
     began = time.perf_counter()
@@ -85,6 +86,8 @@ def predict(
     rows = Rows(source)
     facts = {"model_digest": digest, "model_version": version}
     schema = _schema(rows, card.signature, target, prefix)
+    claim(target, functools.partial(ours, path=target, prefix=prefix))
+    claim(_rejects(target), begins(",".join(REJECTED)))
     form = Form(schema, facts, len(rows.schema) if rows.csv else 0)
     scorer = functools.partial(score, runtime=runtime, signature=card.signature)
     key = {
@@ -147,8 +150,6 @@ def _schema(rows: Rows, signature: Signature, target: Path, prefix: str) -> pa.S
     source, schema = rows.path, rows.schema
     if target.suffix not in TABLES:
         raise InputError(f"{target}: is neither .csv nor .parquet")
-    if target.is_dir():
-        raise InputError(f"{target}: is a folder")
     for path in (target, _rejects(target)):
         if path.exists() and path.samefile(source):
             raise InputError(f"{path}: is the input; name another output")

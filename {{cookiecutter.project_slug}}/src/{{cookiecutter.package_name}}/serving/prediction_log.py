@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..errors import InputError
+from ..output import begins, claim
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,6 +135,17 @@ def _rotate(path: Path, file: int) -> None:
             if (older := _moved(path, number)).exists():
                 older.replace(_moved(path, number + 1))
         path.replace(_moved(path, 1))
+
+
+def refuse_strangers(path: Path) -> None:
+    """Neither append to a file that is no such log, nor let the rotation replace one.
+
+    Raises:
+        RefusedError: One is there.
+    """
+    for place in (path, *(_moved(path, number) for number in range(1, FILES + 1))):
+        if place.is_file() or place.is_dir() or not place.exists():  # not a pipe or a terminal
+            claim(place, begins('{"time":"', '\n{"time":"'))
 
 
 def _moved(path: Path, number: int) -> Path:

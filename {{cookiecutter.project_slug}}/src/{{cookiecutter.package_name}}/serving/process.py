@@ -22,6 +22,7 @@ from typing import Any
 import uvicorn
 
 from ..errors import InputError, RefusedError
+from ..output import begins, claim
 from .protocol import Protocol
 
 SO_ATTACH_REUSEPORT_CBPF = 51  # of Linux; Python has no name for it
@@ -35,8 +36,9 @@ def lock(process_file: Path) -> int:
     so that the process file can be replaced atomically. Returns the descriptor to keep open.
 
     Raises:
-        RefusedError: A living process has it.
+        RefusedError: A living process has it, or it is another file of somebody.
     """
+    claim(process_file, begins('{\n "digest":'))
     process_file.parent.mkdir(parents=True, exist_ok=True)
     path = process_file.with_suffix(".lock")
     for _ in range(25):  # whoever looks whether the process lives takes it too, for a moment
