@@ -46,7 +46,7 @@ def settled(scores: np.ndarray) -> np.ndarray:
     """Scores to twelve digits. Float64 kernels differ in the sixteenth: equal rows would be tied on
     one processor and not on another."""
     mantissa, exponent = np.frexp(scores)
-    return np.ldexp(np.round(np.ldexp(mantissa, DIGITS)), exponent - DIGITS)
+    return np.asarray(np.ldexp(np.round(np.ldexp(mantissa, DIGITS)), exponent - DIGITS))
 
 
 def reach(scored: Scored, scores: np.ndarray) -> np.ndarray:
