@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +103,8 @@ def differ(
 
 def kernel() -> str:
     """What OpenBLAS multiplies with in this process."""
-    import threadpoolctl
-
     np.ones((2, 2)) @ np.ones((2, 2))
-    told = [lib.get("architecture") for lib in threadpoolctl.threadpool_info()]
+    told = [lib.get("architecture") for lib in import_module("threadpoolctl").threadpool_info()]
     return ", ".join(sorted({name for name in told if name})) or "none that is known"
 
 
@@ -127,7 +126,7 @@ def variables(name: str) -> dict[str, str]:
     if name == "one thread":
         return {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     if name == "numpy without quick loops":
-        quick = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])  # type: ignore[index]
+        quick = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
         return {"NPY_DISABLE_CPU_FEATURES": " ".join(quick)}
     return {"OPENBLAS_CORETYPE": name, "OMP_NUM_THREADS": "2"}
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ..conftest import BETTER
-from ..package import config, deploy, order, sandbox, train
+from ..package import config, deploy, driver, order, sandbox, train
 from ..pipeline import processor
 
 
@@ -54,7 +54,7 @@ def test_a_promotion_of_here_is_verified_and_deployed_there(promoted: sandbox.Sa
     assert named["numbers"]["passed"], named["numbers"]
     assert named["rendered"]["passed"], named["rendered"]
     model(promoted, "deploy", "staging")
-    (service,) = deploy.driver(promoted.here, "staging", "process").running()
+    (service,) = driver.driver(promoted.here, "staging", "process").running()
     assert service.digest == train.Candidate.read(promoted.here.candidate).model
 
 

@@ -12,7 +12,8 @@ figure may differ by what float32 loses of the scores, and by nothing more:
   threshold, or to a row of the other class, that `reach` takes it across. If none is, the best and
   the worst figure are the same, and one row more or less is refused.
 - The calibration error is not monotone: it may also differ by `CALIBRATION`, by which it moves at
-  most while no row changes its bin.
+  most while no row changes its bin. Three or more rows within `reach` of each other at the edge of
+  a bin can move it further; that is not allowed for.
 - The ends of the interval of PR AUC also depend on the order of positives within `reach` of each
   other, a little, because a row drawn twice is one step of the curve. That is not allowed for.
 - Decisions that flip differ at most by the rows that are within `reach` of a threshold.
@@ -46,7 +47,7 @@ def settled(scores: np.ndarray) -> np.ndarray:
     """Scores to twelve digits. Float64 kernels differ in the sixteenth: equal rows would be tied on
     one processor and not on another."""
     mantissa, exponent = np.frexp(scores)
-    return np.ldexp(np.round(np.ldexp(mantissa, DIGITS)), exponent - DIGITS)
+    return np.asarray(np.ldexp(np.round(np.ldexp(mantissa, DIGITS)), exponent - DIGITS))
 
 
 def reach(scored: Scored, scores: np.ndarray) -> np.ndarray:

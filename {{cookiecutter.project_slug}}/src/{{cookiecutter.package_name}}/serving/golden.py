@@ -1,7 +1,7 @@
 """Does a running service give the answers that were recorded when its model was trained?"""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 TOLERANCE = 1e-6  # of a probability; of values, as a part of the largest one that is recorded
@@ -53,7 +53,7 @@ def authorization() -> dict[str, str]:
     return {"authorization": f"Bearer {token}"} if token else {}
 
 
-def largest_value(golden: list[dict[str, Any]]) -> float:
+def largest_value(golden: Sequence[Mapping[str, Any]]) -> float:
     """The size of the largest value among the answers; 1 for probabilities. Float32 sums lose
     digits of what is summed, also where the sum is small."""
     return max((abs(item["answer"].get("value", 1.0)) for item in golden), default=1.0)
