@@ -197,21 +197,3 @@ def test_rows_that_change_during_a_training_give_no_candidate(
     with pytest.raises(errors.RefusedError, match="changed during the training; nothing was kept"):
         train.train(world.here.params, world.here.root, world.here.candidate)
     assert whole(world) == before
-
-
-def test_a_candidate_that_changes_while_it_is_packaged_is_not_kept(
-    world: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world.candidate(BETTER)
-    shutil.rmtree(world.here.state / "store")
-    copy = shutil.copytree
-
-    def slow(source: Path, target: Path) -> None:
-        files.write_atomically(Path(source) / "model.json", "{}")
-        copy(source, target)
-
-    monkeypatch.setattr(shutil, "copytree", slow)
-    with pytest.raises(errors.RefusedError, match="expected"):
-        package.package(world.here)
-    kept = world.here.state / "store" / "sha256"
-    assert not list(kept.iterdir())

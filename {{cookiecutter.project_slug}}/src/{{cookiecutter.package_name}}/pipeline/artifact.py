@@ -60,19 +60,20 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     schema: int = 1
 
 
-def check_model(directory: Path, digest: str) -> Contents:
-    """The files of a model directory, when their content has that digest and none is missing.
+def whole(files: Contents) -> Contents:
+    """What was read of a model directory, when no file is missing.
 
     Raises:
         RefusedError: It is damaged.
     """
-    files = read(directory, digest)
     missing = [name for name in MODEL_FILES if name not in files]
     if missing == [ONNX_FILE] and read_card(files).runtime != "onnx":
         return files
     if missing:
         names = ", ".join(missing)
-        raise RefusedError(f"{directory}: damaged: {names} is missing; run `model train --force`")
+        raise RefusedError(
+            f"{files.directory}: damaged: {names} is missing; run `model train --force`"
+        )
     return files
 
 

@@ -48,9 +48,10 @@ class Candidate:
         Raises:
             RefusedError: It does not: a training was killed, goes on, or somebody was there.
         """
-        from .artifact import check_digest, check_model
+        from .artifact import check_digest, whole
+        from .contents import read
 
-        check_model(directory / "model", self.model)
+        whole(read(directory / "model", self.model))
         check_digest(directory / "holdout", self.holdout)
 
 

@@ -1,7 +1,7 @@
 """`model package`: put the candidate into the store, with the commit that it was built from."""
 
 from ..errors import RefusedError
-from ..pipeline.artifact import check_model
+from ..pipeline.artifact import whole
 from ..pipeline.contents import Contents, read
 from ..pipeline.train import Candidate, input_key
 from .attestation import trust
@@ -25,7 +25,7 @@ def package(workspace: Workspace, run: str | None = None, image: str | None = No
     refuse_uncommitted(git, workspace.root, workspace.params)
     if candidate.key != input_key(workspace.params, workspace.root):
         raise RefusedError("the candidate was trained from other inputs: run `model train`")
-    model = check_model(workspace.candidate / "model", candidate.model)
+    model = whole(read(workspace.candidate / "model", candidate.model))
     for files in (model, read(workspace.candidate / "holdout", candidate.holdout)):
         store.keep(files)
     head = git.run("rev-parse", "HEAD")

@@ -12,7 +12,7 @@ from ..config import parse
 from ..errors import InputError, ModelError, RefusedError
 from ..files import canonical_json, write_atomically
 from ..pipeline import contents
-from ..pipeline.artifact import check_model
+from ..pipeline.artifact import whole
 from ..pipeline.contents import Contents, check_digest, digest_of
 from . import archive
 from .connection import DeniedError
@@ -175,7 +175,7 @@ class Store:
 
     def _whole(self, found: Provenance) -> bool:
         try:
-            check_model(self._path(found.model), found.model)
+            whole(contents.read(self._path(found.model), found.model))
             check_digest(self._path(found.data.holdout), found.data.holdout)
         except ModelError:
             return False

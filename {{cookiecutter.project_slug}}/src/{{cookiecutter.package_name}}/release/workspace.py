@@ -190,6 +190,7 @@ class Workspace:
         champion = None
         if self.git.resolve(BRANCH):
             champion = self.ledger(against, self.git.base()).effective
+        candidate.check(self.candidate)
         slices = self.policy.slices
         return evaluate(
             self.candidate / "model",
@@ -206,7 +207,7 @@ class Workspace:
 
     def restore_candidate(self, key: str) -> str | None:
         """Bring back from the store the candidate that these inputs gave; its digest, if any."""
-        from ..pipeline.artifact import check_model, refuse_strangers, replace_directory
+        from ..pipeline.artifact import refuse_strangers, replace_directory, whole
         from ..pipeline.candidate_lock import temporary_beside, writing
         from ..pipeline.train import Candidate
 
@@ -214,7 +215,7 @@ class Workspace:
         if known is None:
             return None
         try:
-            model = check_model(self.store.fetch(known.model), known.model)
+            model = whole(self.store.read(known.model))
         except ModelError:  # packaged when two trainings could still write one folder
             return None
         refuse_strangers(self.candidate)
