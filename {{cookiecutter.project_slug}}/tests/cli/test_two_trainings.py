@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import BETTER
-from ..package import artifact, candidate_lock, errors, files, package, sandbox, train
+from ..package import artifact, candidate_lock, errors, package, sandbox, train
 
 NAME = train.__name__.split(".")[0]
 VERB = f"from {NAME}.cli.app import main; main()"
