@@ -136,7 +136,7 @@ def test_the_page_needs_no_network() -> None:
 def test_the_committed_report_says_what_a_reader_needs() -> None:
     text = committed()
     assert text.startswith("## ✅ Approve to run `2026.11.21+abc1234` in **staging**")
-    assert "All 10 rules pass" in text
+    assert "All 11 rules pass" in text
     assert "**What got worse:**" in text
     assert text.count("<details>") == 3
     assert 'src="plots/roc.png"' in text

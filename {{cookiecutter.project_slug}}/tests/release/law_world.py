@@ -125,14 +125,15 @@ class World:
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Put the stand-ins in place."""
 
-        def evaluate(here: Any, model: str, champion: str | None, *_: Any) -> Any:
+        def evaluate(here: Any, model: str, champion: str | None, *_: Any, **__: Any) -> Any:
             here.store.fetch(model)
             if champion:
                 here.store.fetch(champion)
             return self.figures(model, champion), SimpleNamespace(candidate=model)
 
-        def answers(_: Any, model: str) -> dict[str, float]:
-            return {f"{row}": self.kinds[model].answers / 10 for row in range(16)}
+        def answers(_: Any, scored: Any) -> dict[str, float]:
+            answers = self.kinds[scored.candidate].answers
+            return {f"{row}": answers / 10 for row in range(16)}
 
         def check(_: str, __: Any, model: str) -> list[str]:
             return [] if self.kinds[model].golden else ["golden row 0: expected 1, got 2"]

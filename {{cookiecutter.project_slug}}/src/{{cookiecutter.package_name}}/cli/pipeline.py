@@ -133,6 +133,8 @@ def _known(here: "Workspace", key: str) -> str | None:
         if candidate.key == key:
             check_digest(here.candidate / "model", candidate.model)
             check_digest(here.candidate / "holdout", candidate.holdout)
+            if candidate.fitted:
+                check_digest(here.candidate / "fitted", candidate.fitted)
             return candidate.model
     except ModelError:
         pass  # damaged or none: the store, or training, replaces it

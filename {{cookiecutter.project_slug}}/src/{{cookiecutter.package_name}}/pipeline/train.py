@@ -37,6 +37,7 @@ class Candidate:
     model: str
     train: str
     holdout: str
+    fitted: str | None = None  # candidates of earlier versions have none
 
     def write(self, directory: Path) -> None:
         write_atomically(directory / "inputs.json", canonical_json(self.__dict__))
@@ -72,7 +73,8 @@ def libraries() -> dict[str, str]:
 
 
 def train(params: Params, root: Path, directory: Path) -> Candidate:
-    """Fit on all rows that are not held out; write `directory/model` and `directory/holdout`.
+    """Fit on all rows that are not held out; write `directory/model`, `directory/holdout`, and
+    hashes of the fitted rows, `directory/fitted`.
 
     Raises:
         RefusedError: Rows break the schema; nothing is written.
@@ -83,7 +85,8 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
     from .. import schema, split
     from ..features import Signature, category_texts, to_frame
     from ..model import build
-    from .artifact import Model, ModelCard, digest_of, replace_directory, write_model
+    from . import fitted
+    from .artifact import Model, ModelCard, write_model
     from .export import served_by
     from .profile import profile
 
@@ -95,7 +98,7 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
             f"{params.data.source}: {len(fit_rows)} rows to train on and {len(holdout)} held out;"
             f" both need at least {MIN_ROWS}"
         )
-    columns = schema.columns(frame, params)
+    columns = schema.columns(fit_rows, params)  # what only the holdout has is not known
     target = fit_rows[params.data.target]
     classes: tuple[str, ...] = ()
     if params.task == "classification":
@@ -127,15 +130,22 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
     reference = profile(inputs, columns, model.scores(inputs))
     golden = _golden(signature, runtime, inputs)
     digest = write_model(directory / "model", card, estimator, reference, golden, onnx)
-    temporary = directory / ".holdout.tmp"
-    temporary.mkdir(exist_ok=True)
-    holdout.to_parquet(temporary / "holdout.parquet", index=False)
-    replace_directory(temporary, directory / "holdout")
-    candidate = Candidate(
-        input_key(params, root), digest, split.digest(fit_rows), digest_of(directory / "holdout")
-    )
+    shown = fitted.hashed(fit_rows, fitted.columns(frame, params))
+    kept = [_keep(directory, name, t) for name, t in (("holdout", holdout), ("fitted", shown))]
+    candidate = Candidate(input_key(params, root), digest, split.digest(fit_rows), *kept)
     candidate.write(directory)
     return candidate
+
+
+def _keep(directory: Path, name: str, table: "pd.DataFrame") -> str:
+    """Write a table as a directory of its own; its digest."""
+    from .artifact import digest_of, replace_directory
+
+    temporary = directory / f".{name}.tmp"
+    temporary.mkdir(exist_ok=True)
+    table.to_parquet(temporary / f"{name}.parquet", index=False)
+    replace_directory(temporary, directory / name)
+    return digest_of(directory / name)
 
 
 def read_holdout(directory: Path) -> "pd.DataFrame":

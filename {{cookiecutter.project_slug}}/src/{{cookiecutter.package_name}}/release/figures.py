@@ -7,6 +7,7 @@ from ..errors import RefusedError
 from ..files import sha256
 from ..pipeline.evaluate import Scored, evaluate, same_numbers
 from ..pipeline.evaluation import Evaluation
+from ..pipeline.fitted import read_fitted
 from ..pipeline.gate import Finding, judge
 from ..pipeline.train import read_holdout
 from . import rendered
@@ -16,7 +17,13 @@ from .record import DataDigests, Record, folder, short
 from .store import MissingError
 from .workspace import Workspace
 
-LOADED = ("model", "holdout", "numbers", "rendered")  # findings of a job that loads the model
+LOADED = (
+    "model",
+    "holdout",
+    "fitted",
+    "numbers",
+    "rendered",
+)  # findings of a job that loads the model
 
 
 @dataclass(frozen=True)
@@ -34,21 +41,23 @@ def check(workspace: Workspace, change: Change, record: Record, policy: Policy) 
     claimed, checks = _claims(workspace, change, record)
     checks += [artefact(workspace, "model", record.model)]
     checks += [artefact(workspace, "holdout", record.data.holdout)]
-    if not all(check.passed for check in checks[-2:]):
+    checks += [artefact(workspace, "fitted", digest) for digest in _fitted(record)]
+    if not all(check.passed for check in checks if check.name in LOADED):
         return Figures(tuple(checks), away=_missing(workspace, record))
+    then = change.recorded is not None or record.schema_version == 1
     recomputed, scored = evaluate_stored(
-        workspace, record.model, record.replaces.model, record.data, record.source.commit, policy
-    )
+        workspace, record.model, record.replaces.model, record.data, record.source.commit, policy,
+        fitted=record.replaces.fitted, of_before=then and record.data.fitted is None,
+    )  # fmt: skip
     differences = same_numbers(recomputed, claimed)
     message = f"recomputed on {recomputed.rows} holdout rows: "
     message += f"differ: {'; '.join(differences[:3])}" if differences else "equal"
     checks.append(Finding("numbers", not differences, message))
     if not differences:  # figures that are wrong are not drawn
         about = (change.head, change.environment, record, claimed, scored, policy)
-        then = change.recorded is not None or record.schema_version == 1
         checks.append(rendered.check_rendered(workspace.git, *about, released=then))
     holdout = read_holdout(workspace.store.fetch(record.data.holdout))
-    answers = answers_of(holdout, scored.candidate)
+    answers = answers_of(holdout, scored)
     return Figures(tuple(checks), judge(recomputed, policy), answers)
 
 
@@ -60,6 +69,8 @@ def take(
     claimed, checks = _claims(workspace, change, record)
     known = {finding.name: finding for finding in told}
     for name in LOADED:
+        if name == "fitted" and not _fitted(record):
+            continue
         missing = Finding(name, False, "the job that loads the model did not say")
         checks.append(known.get(name, missing))
     return Figures(tuple(checks), judge(claimed, policy), answers)
@@ -67,9 +78,10 @@ def take(
 
 def evaluate_stored(
     workspace: Workspace, model: str, champion: str | None, data: DataDigests, commit: str,
-    policy: Policy,
+    policy: Policy, *, fitted: str | None, of_before: bool = False,
 ) -> tuple[Evaluation, Scored]:  # fmt: skip
-    """Evaluate a packaged model on its pinned holdout, fetched by digest.
+    """Evaluate a packaged model on its pinned holdout, fetched by digest, where the champion was
+    not `fitted` on it.
 
     The slices are those of params.yaml at `commit`, the source of the model.
 
@@ -83,6 +95,8 @@ def evaluate_stored(
         candidate_digest=model,
         champion_digest=champion,
         holdout_digest=data.holdout,
+        fitted=read_fitted(workspace.store.fetch(fitted)) if fitted else None,
+        of_before=of_before,
         slices=workspace.params_at(commit).slices,
         mandatory=policy.slice_columns,
         slice_metric=policy.slices.metric if policy.slices else None,
@@ -99,9 +113,14 @@ def artefact(workspace: Workspace, name: str, digest: str) -> Finding:
     return Finding(name, True, f"{short(digest)} is in the store, byte for byte")
 
 
+def _fitted(record: Record) -> tuple[str, ...]:
+    """The digest of the rows it was fitted on, if it names them."""
+    return (record.data.fitted,) if record.data.fitted else ()
+
+
 def _missing(workspace: Workspace, record: Record) -> str | None:
     """Which artefact is not there, rather than changed by somebody."""
-    for digest in (record.model, record.data.holdout):
+    for digest in (record.model, record.data.holdout, *_fitted(record)):
         try:
             workspace.store.fetch(digest)
         except MissingError as error:

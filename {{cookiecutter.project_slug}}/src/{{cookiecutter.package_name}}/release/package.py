@@ -29,6 +29,9 @@ def package(workspace: Workspace, run: str | None = None, image: str | None = No
     check_digest(workspace.candidate / "holdout", candidate.holdout)
     store.put(workspace.candidate / "model")
     store.put(workspace.candidate / "holdout")
+    if candidate.fitted:
+        check_digest(workspace.candidate / "fitted", candidate.fitted)
+        store.put(workspace.candidate / "fitted")
     head = git.run("rev-parse", "HEAD")
     known = store.find(candidate.key)
     if known and known.model == candidate.model and known.source.commit in git.line(head):
@@ -39,7 +42,9 @@ def package(workspace: Workspace, run: str | None = None, image: str | None = No
             model=candidate.model,
             version=f"{day}+{head[:7]}",
             source=Source(commit=head, run=run),
-            data=DataDigests(train=candidate.train, holdout=candidate.holdout),
+            data=DataDigests(
+                train=candidate.train, holdout=candidate.holdout, fitted=candidate.fitted
+            ),
             key=candidate.key,
         )
     if image:

@@ -82,8 +82,9 @@ def prepare(
             return already
 
     champion = current.model if current else None
+    fitted = workspace.recorded(current).data.fitted if current else None
     evaluation, scored = evaluate_stored(
-        workspace, digest, champion, candidate.data, candidate.source.commit, policy
+        workspace, digest, champion, candidate.data, candidate.source.commit, policy, fitted=fitted
     )
     text = evaluation.write().encode()
     record = Record(
@@ -99,7 +100,10 @@ def prepare(
         rendering=rendered.rendering(),
         trust=candidate.trust,
         replaces=Replaces(
-            model=champion, entry=current.commit if current else None, tip=ledger.tip
+            model=champion,
+            fitted=fitted,
+            entry=current.commit if current else None,
+            tip=ledger.tip,
         ),
         intent=intent,
         reason=reason,

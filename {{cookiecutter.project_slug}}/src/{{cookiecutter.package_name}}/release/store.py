@@ -91,7 +91,7 @@ class Store:
         if self.registry:
             return self._find(self.registry, key)
         found = self._read("inputs", key)
-        return found if found and self._has(found.model) and self._has(found.data.holdout) else None
+        return found if found and all(map(self._has, found.artefacts)) else None
 
     def complete(self, prefix: str) -> str:
         """The digest of the packaged candidate that starts with `prefix` (hex, or `sha256:`...).
@@ -117,8 +117,7 @@ class Store:
             found = self._read("inputs", key)
         except DeniedError:  # so answers ghcr.io for a repository that nobody pushed to yet
             return None
-        digests = (found.model, found.data.holdout) if found else ()
-        there = all(registry.digest(_tag("dir", digest)) for digest in digests)
+        there = found and all(registry.digest(_tag("dir", one)) for one in found.artefacts)
         return found if there else None
 
     def _pull(self, registry: Registry, digest: str) -> bool:

@@ -17,7 +17,7 @@ from ..errors import InputError, ModelError
 from . import ledger_branch
 from .git import BRANCH, Git, GitError
 from .known_objects import KnownObjects
-from .ledger import Ledger
+from .ledger import MAX_RECORD, Entry, Ledger
 from .pull_request import LocalPullRequests, PullRequests
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..pipeline.evaluate import Scored
     from ..pipeline.evaluation import Evaluation
     from .github import GitHub
+    from .record import Record
     from .store import Store
 
 
@@ -152,6 +153,13 @@ class Workspace:
         """Whether a pull request brought a commit to main, although it is not there any more."""
         return self.github is not None and self.github.approvals(commit) is not None
 
+    def recorded(self, entry: Entry) -> "Record":
+        """The record of an entry of the ledger, as it was committed."""
+        from .record import Record
+
+        (file,) = self.git.objects([entry.record], MAX_RECORD)
+        return Record.read(file.content or b"", f"model.yaml of entry {entry.commit[:7]}")
+
     def policy_at(self, commit: str) -> "Policy":
         """policy.yaml as it stands at a commit: a change cannot bring its own policy along."""
         from ..config import Policy, parse
@@ -180,14 +188,17 @@ class Workspace:
         """
         from ..pipeline.artifact import check_digest
         from ..pipeline.evaluate import evaluate
+        from ..pipeline.fitted import read_fitted
         from ..pipeline.train import Candidate, input_key, read_holdout
 
         candidate = Candidate.read(self.candidate)
         if candidate.key != input_key(self.params, self.root):
             raise InputError("the candidate was trained from other inputs: run `model train`")
-        champion = None
+        champion = fitted = None
         if self.git.resolve(BRANCH):
             champion = self.ledger(against, self.git.base()).effective
+        if champion:
+            fitted = self.recorded(champion).data.fitted
         check_digest(self.candidate / "holdout", candidate.holdout)
         slices = self.policy.slices
         return evaluate(
@@ -197,6 +208,7 @@ class Workspace:
             candidate_digest=candidate.model,
             champion_digest=champion.model if champion else None,
             holdout_digest=candidate.holdout,
+            fitted=read_fitted(self.store.fetch(fitted)) if fitted else None,
             slices=self.params.slices,
             mandatory=self.policy.slice_columns,
             slice_metric=slices.metric if slices else None,
@@ -211,12 +223,17 @@ class Workspace:
         known = self.store.find(key)
         if known is None:
             return None
-        for name, digest in (("model", known.model), ("holdout", known.data.holdout)):
+        data = known.data
+        parts = {"model": known.model, "holdout": data.holdout, "fitted": data.fitted}
+        for name, digest in parts.items():
+            if digest is None:
+                continue
             temporary = self.candidate / f".{name}.restored"
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.copytree(self.store.fetch(digest), temporary)
             replace_directory(temporary, self.candidate / name)
-        Candidate(key, known.model, known.data.train, known.data.holdout).write(self.candidate)
+        found = Candidate(key, known.model, data.train, data.holdout, data.fitted)
+        found.write(self.candidate)
         return known.model
 
     def _at(self, commit: str, path: str) -> bytes:
