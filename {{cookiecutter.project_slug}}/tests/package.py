@@ -41,6 +41,7 @@ from {{ cookiecutter.package_name }}.pipeline import (
     fitted,
     gate,
     html,
+    judged_rows,
     markdown,
     metrics,
     parity,

@@ -8,7 +8,17 @@ import numpy as np
 import pandas as pd
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
-from ..package import artifact, config, evaluate, evaluation, export, features, fitted, metrics, model
+from ..package import (
+    artifact,
+    config,
+    evaluate,
+    evaluation,
+    export,
+    features,
+    fitted,
+    metrics,
+    model,
+)
 
 HOLDOUT = "sha256:" + "0" * 64
 SPLIT = {"by": "row", "holdout": 0.4}

@@ -15,7 +15,7 @@ from hypothesis import given, settings, strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from ..package import artifact, errors, evaluate, evaluation, features, metrics, slices
-from .models import SPLIT, Built, cancer, diabetes, fit, judge
+from .models import Built, cancer, diabetes, fit, judge
 
 COLUMNS = ("mean radius", "mean texture", "mean smoothness", "clinic")
 NUMBERS = ("age", "bmi", "bp", "s5")

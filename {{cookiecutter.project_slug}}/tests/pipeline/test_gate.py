@@ -106,8 +106,9 @@ def test_a_service_may_refuse_the_share_of_the_holdout_that_the_policy_names() -
     assert failed(good(refused=10)) == []
     assert failed(good(refused=1), policy(budgets=budgets | {"refused": 0})) == ["budgets.refused"]
     assert failed(good(refused=40), policy(budgets=budgets | {"refused": 0.2})) == []
-    (finding,) = (f for f in gate.judge(good(refused=11, refused_column="sex"), policy())
-                  if not f.passed)
+    (finding,) = (
+        f for f in gate.judge(good(refused=11, refused_column="sex"), policy()) if not f.passed
+    )
     assert finding.message == (
         "the service would refuse 11 of 200 holdout rows, most for 'sex', budget 5 %"
     )

@@ -154,7 +154,9 @@ def _budgets(evaluation: Evaluation, policy: Policy) -> Iterator[Finding]:
     rows, limit = evaluation.refused, policy.budgets.refused
     column = f", most for {evaluation.refused_column!r}" if evaluation.refused_column else ""
     message = f"the service would refuse {rows} of {evaluation.rows} holdout rows{column}, budget"
-    yield Finding("budgets.refused", rows <= limit * evaluation.rows, f"{message} {100 * limit:g} %")
+    yield Finding(
+        "budgets.refused", rows <= limit * evaluation.rows, f"{message} {100 * limit:g} %"
+    )
 
 
 def slice_name(part: Slice) -> str:

@@ -101,9 +101,9 @@ def prepare(
         trust=candidate.trust,
         replaces=Replaces(
             model=champion,
-            fitted=fitted,
             entry=current.commit if current else None,
             tip=ledger.tip,
+            fitted=fitted,
         ),
         intent=intent,
         reason=reason,

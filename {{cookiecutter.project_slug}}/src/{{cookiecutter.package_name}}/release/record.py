@@ -40,9 +40,9 @@ class Replaces(Strict):
     them."""
 
     model: Digest | None = None
-    fitted: Digest | None = None
     entry: Commit | None = None
     tip: Commit | None = None
+    fitted: Digest | None = None
     commit: Commit | None = Field(None, description="of main, in records before there was a ledger")
 
 
