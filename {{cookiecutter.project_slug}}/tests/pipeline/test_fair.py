@@ -21,8 +21,12 @@ from ..package import (
     fitted,
     gate,
     metrics,
+    monitor,
+    plots,
+    report,
     schema,
     split,
+    tables,
     train,
 )  # fmt: skip
 from .test_gate import policy
@@ -189,8 +193,6 @@ def test_figures_of_the_candidate_are_of_all_rows_and_the_rest_of_those_that_are
 
 
 def test_the_report_says_on_how_many_rows_it_was(champion: Trained, tmp_path: Path) -> None:
-    from ..package import plots, report, tables
-
     found, scored = judge(column_dropped(tmp_path / "c"), champion)
     text = report.summary(report.render(found, gate.judge(found, policy())))
     said = f"ompared on {found.compared_rows} of {found.rows} rows"
@@ -216,8 +218,6 @@ def test_where_neither_was_split_again_all_rows_are_compared(
 
 
 def gate_text(found: evaluation.Evaluation) -> str:
-    from ..package import report
-
     return report.render(found, gate.judge(found, policy()))
 
 
@@ -377,6 +377,36 @@ def test_values_that_are_declared_are_known_though_training_has_none(tmp_path: P
     assert columns["stage"].categories == ("early", "late", "rare")
     assert columns["mean texture"].nullable
     assert judge(candidate, candidate)[0].refused == 0
+
+
+RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"
+
+
+def test_newer_rows_are_trained_on_when_the_runbook_is_followed(tmp_path: Path) -> None:
+    """By time, all newer rows are held out until the day is moved."""
+    text = RUNBOOK.read_text(encoding="utf-8").split("## Train on newer rows")[1].split("\n## ")[0]
+    steps = [text.index(words) for words in ("Add them", "move `holdout_from`", "`model train`,")]
+    assert steps == sorted(steps)
+    assert "move `holdout_from`" in monitor.TODO
+    rows, newer = patients()[:480], patients()[480:]
+    before = fit(tmp_path / "before", rows, LINEAR, TIME, **BY_TIME)
+    added = fit(tmp_path / "added", patients(), LINEAR, TIME, **BY_TIME)
+    assert len(added.hashes) == len(before.hashes)
+    assert not added.seen & set(named(newer))
+    day = str(newer["day"].iloc[40])
+    moved = fit(tmp_path / "moved", patients(), LINEAR, TIME | {"holdout_from": day}, **BY_TIME)
+    learned = fitted.among(newer, moved.hashes, ["day", *MEASURES])
+    assert learned.tolist() == (newer["day"] < day).tolist()
+    assert learned.any()
+    found, _ = judge(moved, before)
+    assert (found.incomparable, found.compared_rows) == (None, found.rows)
+
+
+def test_newer_rows_are_trained_on_where_rows_are_split_by_a_hash(tmp_path: Path) -> None:
+    newer = patients()[480:]
+    added = fit(tmp_path / "added", patients())
+    learned = fitted.among(newer, added.hashes, MEASURES)
+    assert 0 < learned.sum() < len(newer)
 
 
 KEYS = st.sampled_from([[], ["id"], ["id", "day"]])
