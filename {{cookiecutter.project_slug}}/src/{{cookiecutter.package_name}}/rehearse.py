@@ -19,6 +19,7 @@ import typer
 from .config import ENVIRONMENTS, Environment
 from .document import parse_yaml
 from .errors import ModelError, RefusedError
+from .features import refused, to_frame
 from .files import write_atomically
 from .monitoring.monitor import markdown, monitor
 from .pipeline import gate, report
@@ -178,11 +179,13 @@ def _drift(play: Rehearsal) -> str:
     """Ask production about the holdout with its numbers moved by two standard deviations."""
     done = deploy(play.scene.here, "production")
     model = play.scene.here.store.fetch(str(done.model))
-    columns = read_card(model).signature.columns
+    told = read_card(model).signature
     rows = read_holdout(play.scene.here.candidate / "holdout")
+    strange = {fault.row for fault in refused(to_frame(rows, told.columns), told)}
+    rows = rows.drop([row for row in strange if row is not None])
     moved = {
         c.name: rows[c.name] + 2 * float(rows[c.name].std()) if c.type == "number" else rows[c.name]
-        for c in columns
+        for c in told.columns
     }
     table = pd.DataFrame(moved).astype(object)
     body = table.where(table.notna() & (table != ""), None).to_dict("records")

@@ -297,6 +297,8 @@ def test_an_earlier_day_to_hold_out_from_is_compared_from_the_later_one_on(
     late = earlier.holdout["day"] >= "2026-03-01"
     assert found.incomparable is None
     assert shared(found, scored).tolist() == late.tolist()
+    as_then, _ = judge(old, earlier, known=False, of_before=True)
+    assert "split in another way" in str(as_then.incomparable)
     before, _ = judge(earlier, old, known=False)
     assert "may have trained on this holdout" in str(before.incomparable)
 

@@ -58,7 +58,8 @@ def check_split(model: Model, rival: Model, of_before: bool = False) -> None:
     """
     ours, theirs = model.card.split, rival.card.split
     later = ours.get("by") == theirs.get("by") == "time" and ours["column"] == theirs["column"]
-    if later and str(ours["holdout_from"]) >= str(theirs["holdout_from"]):
+    later = later and str(ours["holdout_from"]) >= str(theirs["holdout_from"])
+    if later and not of_before:
         return
     if ours != theirs:
         raise InputError("its rows were split in another way, it may have trained on this holdout")

@@ -1,8 +1,8 @@
 """Which rows a model was fitted on, as hashes of their cells, so that no later model is compared on
-them. The columns that two models have in common tell their rows apart.
+them.
 
-Whoever knows which values a column can have can tell them from its hashes: the file is as private
-as the rows.
+The columns that two models have in common tell their rows apart. Whoever knows which values a
+column can have can tell them from its hashes: the file is as private as the rows.
 """
 
 from collections.abc import Iterable, Sequence
