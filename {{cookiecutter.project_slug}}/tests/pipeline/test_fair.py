@@ -370,6 +370,22 @@ def test_what_training_never_saw_is_refused_in_evaluation_too(tmp_path: Path) ->
     assert f"{said} for `stage`" in gate_text(found)
 
 
+def test_a_holdout_that_the_service_would_refuse_whole_says_so(tmp_path: Path) -> None:
+    late = patients()["day"] >= "2026-03-01"
+    rows = patients().assign(stage=np.where(late, "new", "early"))
+    candidate = fit(tmp_path / "c", rows, LINEAR, TIME, **BY_TIME)
+    with pytest.raises(errors.InputError, match="refuse every row, most for 'stage'; declare"):
+        judge(candidate, candidate)
+
+
+def test_a_champion_that_would_refuse_every_row_has_no_cost(tmp_path: Path) -> None:
+    late = patients()["day"] >= "2026-02-01"
+    rows = patients().assign(stage=np.where(late, "new", "early"))
+    old = fit(tmp_path / "old", rows, MEMORY, TIME | {"holdout_from": "2026-02-01"}, **BY_TIME)
+    found, _ = judge(fit(tmp_path / "c", rows, LINEAR, TIME, **BY_TIME), old)
+    assert (found.champion_cost, found.incomparable, found.refused) == (None, None, 0)
+
+
 def test_values_that_are_declared_are_known_though_training_has_none(tmp_path: Path) -> None:
     rows = patients().assign(stage=["early", "late"] * 284 + ["late"])
     rows.loc[rows["day"] >= "2026-03-25", "stage"] = "rare"

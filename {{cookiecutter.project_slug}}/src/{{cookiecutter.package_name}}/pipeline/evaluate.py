@@ -42,8 +42,15 @@ def evaluate(
     """
     model, rival, incomparable = Model.load(candidate, candidate_digest), None, None
     told, every = model.signature, holdout
+    _truth(every, told)  # a bad row is named by its place in the file
     refused_rows, refused_column = _refused(model, every)
     holdout = every[~refused_rows].reset_index(drop=True)
+    cost = _cost(candidate, model, holdout)
+    if cost is None:
+        raise InputError(
+            f"holdout: the service would refuse every row, most for {refused_column!r}; declare"
+            " what is valid in params.yaml, and train again"
+        )
     scored = Scored(
         told.task, _truth(holdout, told), _scores(model, holdout), threshold=told.limit,
         classes=told.classes, target=told.target, places=np.flatnonzero(~refused_rows),
@@ -79,7 +86,7 @@ def evaluate(
         task=told.task, candidate=candidate_digest, champion=champion_digest,
         holdout=holdout_digest, rows=len(every), metrics=metrics, slices=tuple(parts),
         decisions=_decisions(scored), parity=_parity(candidate, model, every),
-        cost=_cost(candidate, model, holdout),
+        cost=cost,
         champion_cost=_cost(champion, rival, holdout) if champion and rival else None,
         incomparable=incomparable,
         compared_rows=None if scored.compared is None else int(scored.compared.sum()),
@@ -170,16 +177,16 @@ def _parity(directory: Path, model: Model, holdout: pd.DataFrame) -> Parity:
     return parity(model, load(directory, model.card), rows)
 
 
-def _cost(directory: Path, model: Model, holdout: pd.DataFrame) -> Cost:
+def _cost(directory: Path, model: Model, holdout: pd.DataFrame) -> Cost | None:
     """The size of a model directory, and the time from one row's request to its answer, in what
-    serves it."""
+    serves it; None where it refuses all of them."""
     told, served = model.signature, load(directory, model.card)
     decode = Decoder(told)
     end = time.perf_counter() + LATENCY_SECONDS
     rows = to_frame(holdout, told.columns)
     rows = rows.drop([fault.row for fault in refused(rows, told)]).head(LATENCY_ROWS)
     if rows.empty:
-        raise InputError("holdout: the service would refuse every row; train again")
+        return None
     bodies = [request(dict(row)) for row in rows.to_dict("records")]
     taken: list[float] = []
     for at in range(WARM_UP_ROWS + LATENCY_ROWS):

@@ -57,9 +57,9 @@ def check_split(model: Model, rival: Model, of_before: bool = False) -> None:
         InputError: It may have.
     """
     ours, theirs = model.card.split, rival.card.split
-    later = ours.get("by") == theirs.get("by") == "time" and ours["column"] == theirs["column"]
-    later = later and str(ours["holdout_from"]) >= str(theirs["holdout_from"])
-    if later and not of_before:
+    same = ours.get("by") == theirs.get("by") and ours.get("column") == theirs.get("column")
+    later = str(ours.get("holdout_from")) >= str(theirs.get("holdout_from"))
+    if same and ours.get("by") == "time" and later and not of_before:
         return
     if ours != theirs:
         raise InputError("its rows were split in another way, it may have trained on this holdout")
@@ -78,9 +78,15 @@ def _identity(
     """The columns that tell whether a row was seen: a group that is held out whole, a key that both
     have, or else all that both have."""
     common = [str(name) for name in fitted if name in holdout]
-    if ours.get("by") == "group" and ours["column"] in common:
-        return [ours["column"]]
-    keys = set(ours.get("key") or ()), set(theirs.get("key") or ())
+    if ours.get("by") == "group" and (group := str(ours.get("column"))) in common:
+        return [group]
+    keys = _key(ours), _key(theirs)
     key = min(keys, key=len)
     nested = key and key <= max(keys, key=len)
     return sorted(key) if nested and key <= set(common) else common
+
+
+def _key(split: dict[str, Any]) -> set[str]:
+    """The key's columns; a model card may be anybody's."""
+    key = split.get("key")
+    return set(map(str, key)) if isinstance(key, list) else set()

@@ -43,7 +43,7 @@ def read_fitted(directory: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:  # pyarrow derives its errors from these
         message = " ".join(str(error).split())
         raise InputError(f"{directory / FILE}: cannot be read: {message}") from None
-    if not all(kind == np.uint32 for kind in table.dtypes):
+    if not table.columns.is_unique or not all(kind == np.uint32 for kind in table.dtypes):
         raise InputError(f"{directory / FILE}: holds something else than hashes of 32 bits")
     return table
 
