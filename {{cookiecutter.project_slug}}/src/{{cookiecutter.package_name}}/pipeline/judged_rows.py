@@ -15,8 +15,8 @@ def shared(evaluation: Evaluation) -> str | None:
 def notes(evaluation: Evaluation) -> Iterator[str]:
     """Items of a list, for the report."""
     if said := shared(evaluation):
-        yield f"- **Compared on {said}**: the champion was trained on the others. *live*, *change*"
-        yield "  and *Decisions* are of these; a slice with too few of them is not compared."
+        yield f"- **Compared on {said}**: the champion was trained on the others. *live* and"
+        yield "  *change* are of these; a slice with too few of them is not compared."
     if evaluation.refused:
         column = code(evaluation.refused_column or "")
         yield f"- **Refused**: the service would refuse {evaluation.refused} of {evaluation.rows}"
