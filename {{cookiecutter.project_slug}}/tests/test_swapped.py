@@ -23,6 +23,7 @@ from .package import (
     monitor,
     package,
     predict,
+    record,
     sandbox,
     store,
     train,
@@ -53,11 +54,11 @@ def pair(tmp_path: Path) -> Pair:
 
 def test_a_model_is_the_one_that_was_checked(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     swapped = swap_after_check(monkeypatch, pair.honest.path, pair.other.path)
-    loaded = artifact.Model.load(*pair.honest)
+    loaded = artifact.Model.load(pair.honest.path, pair.honest.digest)
     assert swapped
     assert loaded.signature.classes == ("benign", "malignant")
     with pytest.raises(errors.RefusedError, match="not loaded"):
-        artifact.Model.load(*pair.honest)
+        artifact.Model.load(pair.honest.path, pair.honest.digest)
 
 
 def test_a_candidate_is_evaluated_from_the_bytes_that_were_checked(
@@ -195,7 +196,12 @@ def test_a_stored_artefact_that_is_swapped_after_it_was_fetched_is_not_evaluated
     swapped = swap_after_check(monkeypatch, place, other)
     with pytest.raises(errors.RefusedError, match="not loaded"):
         figures.measured(
-            world.here, known.model, None, known.data, known.source.commit, world.here.policy
+            world.here,
+            known.model,
+            record.Replaces(),
+            known.data,
+            known.source.commit,
+            world.here.policy,
         )
     assert swapped
 

@@ -135,6 +135,9 @@ class Budgets(Strict):
 
     size_mb: Annotated[float, Field(gt=0)]
     latency_ms: Annotated[float, Field(gt=0)]
+    refused: Fraction = Field(
+        0.05, description="the largest share of holdout rows that the service may refuse"
+    )
 
 
 class Freeze(Strict):

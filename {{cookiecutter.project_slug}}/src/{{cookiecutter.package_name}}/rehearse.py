@@ -18,6 +18,7 @@ import typer
 from .config import ENVIRONMENTS, Environment
 from .document import parse_yaml
 from .errors import ModelError, RefusedError
+from .features import refused, to_frame
 from .monitoring.monitor import markdown, monitor
 from .output import Folder
 from .pipeline import gate, report
@@ -185,11 +186,13 @@ def _drift(play: Rehearsal) -> str:
     """Ask production about the holdout with its numbers moved by two standard deviations."""
     done = deploy(play.scene.here, "production")
     model = play.scene.here.store.fetch(str(done.model))
-    columns = read_card(play.scene.here.store.read(str(done.model))).signature.columns
+    told = read_card(play.scene.here.store.read(str(done.model))).signature
     rows = read_holdout(play.scene.here.candidate / "holdout")
+    strange = {fault.row for fault in refused(to_frame(rows, told.columns), told)}
+    rows = rows.drop([row for row in strange if row is not None])
     moved = {
         c.name: rows[c.name] + 2 * float(rows[c.name].std()) if c.type == "number" else rows[c.name]
-        for c in columns
+        for c in told.columns
     }
     table = pd.DataFrame(moved).astype(object)
     body = table.where(table.notna() & (table != ""), None).to_dict("records")

@@ -80,7 +80,8 @@ def check(frame: pd.DataFrame, params: Params) -> list[Fault]:
 
 
 def columns(frame: pd.DataFrame, params: Params) -> tuple[Column, ...]:
-    """The model's input columns, in the order of the (checked) rows."""
+    """The model's input columns, in the order of the rows, which are checked ones. What they do
+    not have, no model of them knows: a category, or that a value may be missing."""
     data, split = params.data, params.split
     held_back = {data.target, *data.drop, *data.key, split.column}
     result = []
@@ -90,7 +91,7 @@ def columns(frame: pd.DataFrame, params: Params) -> tuple[Column, ...]:
         rule = data.columns.get(name)
         empty = frame[name].isna() | (frame[name] == "")
         nullable = bool(empty.any()) or bool(rule and rule.missing)
-        if column_type(frame, params, name) == "number":
+        if pd.api.types.is_numeric_dtype(frame[name]):  # `checked` typed them by all rows
             result.append(Column(name, "number", nullable))
         else:
             known = set(category_texts(frame[name])) | set(rule.values or () if rule else ())

@@ -8,7 +8,17 @@ import numpy as np
 import pandas as pd
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
-from ..package import artifact, config, evaluate, evaluation, export, features, metrics, model
+from ..package import (
+    artifact,
+    config,
+    evaluate,
+    evaluation,
+    export,
+    features,
+    fitted,
+    metrics,
+    model,
+)
 
 HOLDOUT = "sha256:" + "0" * 64
 SPLIT = {"by": "row", "holdout": 0.4}
@@ -22,6 +32,7 @@ ESTIMATORS = {"classification": "logistic_regression", "regression": "ridge"}
 class Built(NamedTuple):
     path: Path
     digest: str
+    fitted: pd.DataFrame | None = None
 
 
 def cancer() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -68,7 +79,7 @@ def fit(
         }
     )
     truth = (rows[target] == classes[1]).astype(int) if classes else rows[target]
-    fitted = model.build(params, typed).fit(features.to_frame(rows, typed), truth)
+    trained = model.build(params, typed).fit(features.to_frame(rows, typed), truth)
     card = artifact.ModelCard(
         signature=features.Signature(task, typed, target, classes, threshold),
         estimator=estimator,
@@ -79,8 +90,9 @@ def fit(
         seed=0,
     )
     shown = features.to_frame(rows, typed)
-    card, _, graph = export.served_by(artifact.Model(card, fitted), shown)
-    return Built(directory, artifact.write_model(directory, card, fitted, {}, [], graph))
+    card, _, graph = export.served_by(artifact.Model(card, trained), shown)
+    digest = artifact.write_model(directory, card, trained, {}, [], graph)
+    return Built(directory, digest, fitted.hashed(rows, rows.columns.drop(target)))
 
 
 def judge(
@@ -94,6 +106,7 @@ def judge(
         candidate_digest=candidate.digest,
         champion_digest=champion.digest if champion else None,
         holdout_digest=HOLDOUT,
+        fitted=champion.fitted if champion else None,
         **{"resamples": 200, **options},
     )
 

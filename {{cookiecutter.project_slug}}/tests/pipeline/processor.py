@@ -85,12 +85,13 @@ def asked(directory: Path, name: str) -> dict[str, Any]:
     frame = features.to_frame(holdout, loaded.signature.columns)
     inputs = features.to_inputs(frame, loaded.signature)
     scores, ask = loaded.scores(frame), loaded.estimator
+    scored = metrics.Scored(task="regression", y=scores, candidate=scores)
     narrow = ask.predict_proba(frame)[:, 1] if "class" in name else ask.predict(frame)
     return {
         "scores": scores.tolist(),
         "narrow": narrow.astype(float).tolist(),
         "served": runtime.load(contents.read(place), loaded.card).scores(inputs).tolist(),
-        "answers": answers.answers_of(holdout, scores),
+        "answers": answers.answers_of(holdout, scored),
     }
 
 

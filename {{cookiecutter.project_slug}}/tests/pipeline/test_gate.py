@@ -68,7 +68,7 @@ def with_slice(**changes: Any) -> dict[str, Any]:
 def test_a_good_model_passes_every_rule() -> None:
     findings = gate.judge(good(), policy())
     assert gate.passed(findings)
-    assert len(findings) == 10
+    assert len(findings) == 11
 
 
 def cost(**changes: float) -> dict[str, Any]:
@@ -91,6 +91,7 @@ SAME, UNSURE = estimate(0.0), estimate(0.0, -0.03, 0.03)
         ({"incomparable": "the split changed"}, "champion.comparable"),
         (cost(size_bytes=21e6), "budgets.size_mb"),
         (cost(latency_p50_ms=3000), "budgets.latency_ms"),
+        ({"refused": 11, "refused_column": "sex"}, "budgets.refused"),
         (with_metric("calibration_error", None), "metrics.calibration_error"),
         (with_metric("brier", None), "champion.brier"),
         (with_metric("brier", {"candidate": estimate(0.04)}), "champion.brier"),
@@ -98,6 +99,19 @@ SAME, UNSURE = estimate(0.0), estimate(0.0, -0.03, 0.03)
 )  # fmt: skip
 def test_each_rule_refuses_alone(change: dict[str, Any], rule: str) -> None:
     assert failed(good(**change)) == [rule]
+
+
+def test_a_service_may_refuse_the_share_of_the_holdout_that_the_policy_names() -> None:
+    budgets = {"size_mb": 20, "latency_ms": 2000}
+    assert failed(good(refused=10)) == []
+    assert failed(good(refused=1), policy(budgets=budgets | {"refused": 0})) == ["budgets.refused"]
+    assert failed(good(refused=40), policy(budgets=budgets | {"refused": 0.2})) == []
+    (finding,) = (
+        f for f in gate.judge(good(refused=11, refused_column="sex"), policy()) if not f.passed
+    )
+    assert finding.message == (
+        "the service would refuse 11 of 200 holdout rows, most for 'sex', budget 5 %"
+    )
 
 
 def test_a_required_gain_must_be_shown_not_guessed() -> None:

@@ -65,7 +65,8 @@ def test_a_failed_check_is_red_even_when_every_rule_holds() -> None:
 @pytest.mark.parametrize("red", [False, True])
 def test_at_most_25_lines_stand_above_the_folds(red: bool) -> None:
     change = with_metric("roc_auc", compared(0.94, estimate(-0.05))) if red else {}
-    assert len(above_the_folds(body(**change))) <= 25
+    some = {"compared_rows": 39, "refused": 2, "refused_column": "sex"}
+    assert len(above_the_folds(body(**change, **some))) <= 25
 
 
 def test_the_worst_case_fits_github() -> None:
@@ -81,6 +82,16 @@ def test_a_hostile_category_stays_in_its_cell() -> None:
     assert text.count("<!--") == 1
     assert not re.search(r"^# Approved", text, re.MULTILINE)
     assert "\\@&#8203;owner" in text
+
+
+def test_rows_that_are_not_judged_are_counted_above_the_folds() -> None:
+    text = " ".join(above_the_folds(body(compared_rows=39, refused=2, refused_column="sex")))
+    assert "(+0.005 [-0.005, +0.015]) on 39 of 198 rows." in text
+    assert "**Compared on 39 of 198 rows**: the champion was trained on the others." in text
+    assert "would refuse 2 of 200   holdout rows, most of them for `sex`" in text
+    every = body(compared_rows=198, refused=2, refused_column="a`\n# Approved <!--")
+    assert "ompared on" not in every
+    assert not re.search(r"^# Approved", every, re.MULTILINE)
 
 
 def test_tools_find_one_json_block() -> None:
@@ -136,7 +147,7 @@ def test_the_page_needs_no_network() -> None:
 def test_the_committed_report_says_what_a_reader_needs() -> None:
     text = committed()
     assert text.startswith("## ✅ Approve to run `2026.11.21+abc1234` in **staging**")
-    assert "All 10 rules pass" in text
+    assert "All 11 rules pass" in text
     assert "**What got worse:**" in text
     assert text.count("<details>") == 3
     assert 'src="plots/roc.png"' in text

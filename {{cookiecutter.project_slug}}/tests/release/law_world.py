@@ -127,7 +127,8 @@ class World:
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Put the stand-ins in place."""
 
-        def evaluate(here: Any, model: str, champion: str | None, *_: Any) -> Any:
+        def evaluate(here: Any, model: str, replaces: record.Replaces, *_: Any, **__: Any) -> Any:
+            champion = replaces.model
             here.store.fetch(model)
             if champion:
                 here.store.fetch(champion)

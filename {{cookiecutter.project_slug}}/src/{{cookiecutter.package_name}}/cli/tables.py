@@ -37,6 +37,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def metrics_table(evaluation: "Evaluation") -> str:
     """Each metric of the candidate, and of the champion on the same rows."""
     from ..pipeline.gate import got_worse, interval
+    from ..pipeline.judged_rows import notes
     from ..pipeline.report import LABELS
 
     rows = []
@@ -47,7 +48,8 @@ def metrics_table(evaluation: "Evaluation") -> str:
             worse = "worse" if got_worse(metric.difference, name) else ""
         live = interval(metric.champion) if metric.champion else "-"
         rows.append((LABELS[name], live, interval(metric.candidate), change, worse))
-    return table(("metric", "live", "candidate", "change", ""), rows)
+    said = [_printable(note.replace("*", "")) for note in notes(evaluation)]
+    return "\n".join([table(("metric", "live", "candidate", "change", ""), rows), *said])
 
 
 def _printable(cell: str) -> str:

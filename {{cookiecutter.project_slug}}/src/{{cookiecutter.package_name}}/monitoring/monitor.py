@@ -29,7 +29,9 @@ TODO = """
 **What to do**
 
 1. Look for a fault first: a unit, a join, a default or a source that changed. Mend the source.
-2. Has the world changed? Train on newer rows (`model train`): the gate compares the new model.
+2. Has the world changed? Add newer rows to the source, and train on them (`model train`): the gate
+   compares the new model. With `split.by: time` move `holdout_from` in `params.yaml` to a later day
+   first: otherwise all newer rows are held out, and the model learns nothing from them.
 3. Expected and harmless? Raise the limit under `drift` in `policy.yaml`: its owners review that."""
 LEGEND = """
 Bars: share of rows per decile of the training rows, low to high, on one scale. Wasserstein is in

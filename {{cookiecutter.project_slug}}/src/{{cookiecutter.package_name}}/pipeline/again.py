@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import split
 from ..config import Params, read
-from .train import divide, train, write_holdout
+from .train import divide, train, write_rows
 
 
 def make(arguments: Mapping[str, Any], output: Path) -> None:
@@ -16,8 +15,10 @@ def make(arguments: Mapping[str, Any], output: Path) -> None:
 
 
 def hold_out(arguments: Mapping[str, Any], output: Path) -> None:
-    """Only divide the rows: write those held out, and the digest of those to fit on."""
-    root = Path(arguments["root"])
-    _, fit_rows, holdout = divide(read(root / "params.yaml", Params), root)
-    write_holdout(holdout, output / "candidate" / "holdout")
-    (output / "candidate" / "train").write_text(split.digest(fit_rows))
+    """Only divide the rows: write what `model train` writes of them, and the digest of the rest."""
+    root, candidate = Path(arguments["root"]), output / "candidate"
+    params = read(root / "params.yaml", Params)
+    fit_rows, holdout = divide(params, root)
+    places = {name: candidate / name for name in ("holdout", "fitted")}
+    digests = write_rows(params, fit_rows, holdout, places)
+    (candidate / "train").write_text(digests["train"])

@@ -1,4 +1,4 @@
-"""`model evaluate`: candidate and champion on the same held-out rows."""
+"""`model evaluate`: candidate and champion on the same rows, which neither has seen."""
 
 import time
 from collections.abc import Sequence
@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from ..features import InvalidRowsError, Signature, category_texts, refused, to_frame
+from ..features import InvalidRowsError, Signature, category_texts, refusals, refused, to_frame
 from ..runtime import load
 from ..serving.decoder import Decoder
 from .artifact import Model
 from .contents import Contents, read
 from .evaluation import Cost, Decisions, Evaluation, Parity, Slice
+from .fair import check_alike, check_split, compared
 from .metrics import Scored as Scored, compare
 from .parity import parity, request
 from .reproduce import moved, settled
@@ -25,14 +26,17 @@ LATENCY_ROWS, LATENCY_SECONDS, WARM_UP_ROWS = 200, 0.2, 3
 
 def evaluate(
     candidate: Path, champion: Path | None, holdout: pd.DataFrame, *, candidate_digest: str,
-    champion_digest: str | None, holdout_digest: str, slices: Sequence[str] = (),
+    champion_digest: str | None, holdout_digest: str, fitted: pd.DataFrame | None = None,
+    of_before: bool = False, slices: Sequence[str] = (),
     mandatory: Sequence[str] = (), slice_metric: str | None = None, min_rows: int = 30,
     seed: int = 0, resamples: int = 1000, towards: int = 0,
 ) -> tuple[Evaluation, Scored]:  # fmt: skip
     """Evaluate a model directory on raw holdout rows, and against a champion where there is one.
     Slices default to the candidate's categories; the `mandatory` columns of the policy are added.
     Of a champion that cannot be compared fairly only the digest is kept, and `incomparable` says
-    why. `towards`: evaluate scores that were `moved`, to see what another processor might say.
+    why. `fitted`: hashes of the rows that it was fitted on; of earlier versions there are none, and
+    what was released then is compared as it was then (`of_before`). `towards`: evaluate scores that
+    were `moved`, to see what another processor might say.
 
     Raises:
         RefusedError: A model directory has another digest, or holds what is not trusted.
@@ -40,17 +44,30 @@ def evaluate(
     """
     files, rival_files = read(candidate, candidate_digest), None
     model, rival, incomparable = Model.of(files), None, None
-    told = model.signature
+    told, every = model.signature, holdout
+    _truth(every, told)  # a bad row is named by its place in the file
+    refused_rows, refused_column = _refused(model, every)
+    holdout = every[~refused_rows].reset_index(drop=True)
+    cost = _cost(files, model, holdout)
+    if cost is None:
+        raise InputError(
+            f"holdout: the service would refuse every row, most for {refused_column!r}; declare"
+            " what is valid in params.yaml, and train again"
+        )
     scored = Scored(
         told.task, _truth(holdout, told), _scores(model, holdout), threshold=told.limit,
-        classes=told.classes, target=told.target,
+        classes=told.classes, target=told.target, places=np.flatnonzero(~refused_rows),
     )  # fmt: skip
     if champion is not None:
         rival_files = read(champion, champion_digest)
         try:
-            rival = _fair(model, Model.of(rival_files))
+            rival = Model.of(rival_files)
+            check_alike(model, rival)
+            if fitted is None:
+                check_split(model, rival, of_before)
             theirs, limit = _scores(rival, holdout), rival.signature.limit
-            scored = replace(scored, champion=theirs, champion_threshold=limit)
+            unseen = None if fitted is None else compared(model, rival, holdout, scored.y, fitted)
+            scored = replace(scored, champion=theirs, champion_threshold=limit, compared=unseen)
         except InputError as error:
             rival, incomparable = None, f"The champion cannot be compared: {error}."
     scored = moved(scored, towards) if towards else scored
@@ -62,21 +79,23 @@ def evaluate(
     chosen = slices or [c.name for c in told.columns if c.type == "category"]
     for column in dict.fromkeys((*chosen, *mandatory)):
         for value, mask in slices_of(holdout, column, told):
-            found = compare(scored.rows(mask), [metric], seed=seed, resamples=resamples).get(metric)
-            rows = int(mask.sum())
+            part = scored.rows(mask)
+            found = compare(part, [metric], seed=seed, resamples=resamples).get(metric)
             parts.append(Slice(
-                column=column, value=value, rows=rows, metric=metric,
+                column=column, value=value, rows=len(part.y), metric=metric,
                 candidate=found.candidate.value if found else None,
                 champion=found.champion.value if found and found.champion else None,
-                difference=found.difference if found and rows >= min_rows else None,
+                difference=found.difference if found and len(part.both().y) >= min_rows else None,
             ))  # fmt: skip
     return Evaluation(
         task=told.task, candidate=candidate_digest, champion=champion_digest,
-        holdout=holdout_digest, rows=len(holdout), metrics=metrics, slices=tuple(parts),
-        decisions=_decisions(scored), parity=_parity(files, model, holdout),
-        cost=_cost(files, model, holdout),
+        holdout=holdout_digest, rows=len(every), metrics=metrics, slices=tuple(parts),
+        decisions=_decisions(scored), parity=_parity(files, model, every),
+        cost=cost,
         champion_cost=_cost(rival_files, rival, holdout) if rival_files and rival else None,
         incomparable=incomparable,
+        compared_rows=None if scored.compared is None else int(scored.compared.sum()),
+        refused=int(refused_rows.sum()), refused_column=refused_column,
     ), scored  # fmt: skip
 
 
@@ -100,27 +119,35 @@ def _truth(holdout: pd.DataFrame, told: Signature) -> np.ndarray:
     return y
 
 
+def _refused(model: Model, holdout: pd.DataFrame) -> tuple[np.ndarray, str | None]:
+    """Which rows the service would refuse, shape (n,), and the column that most of them are refused
+    for."""
+    typed, columns = _typed(model, holdout), model.signature.columns
+    found = {
+        column.name: np.any([np.zeros(len(typed), bool), *(m for _, m in reasons)], axis=0)
+        for column in columns
+        if (reasons := refusals(typed[column.name].to_numpy(), column))
+    }
+    most = max(found, key=lambda name: int(found[name].sum()), default=None)
+    mask = np.any([np.zeros(len(typed), bool), *found.values()], axis=0)
+    return mask, most if mask.any() else None
+
+
 def _scores(model: Model, holdout: pd.DataFrame) -> np.ndarray:
+    return settled(model.scores(_typed(model, holdout)))
+
+
+def _typed(model: Model, holdout: pd.DataFrame) -> pd.DataFrame:
     try:
-        return settled(model.scores(to_frame(holdout, model.signature.columns)))
+        return to_frame(holdout, model.signature.columns)
     except InvalidRowsError as error:
         fault = error.faults[0]
         row = " " if fault.row is None else f", row {fault.row}: "
         raise InputError(f"the holdout's column {fault.column!r}{row}{fault.message}") from None
 
 
-def _fair(model: Model, rival: Model) -> Model:
-    """Return the champion when its figures on the candidate's holdout mean something."""
-    for what in ("task", "target", "classes"):
-        ours, theirs = getattr(model.signature, what), getattr(rival.signature, what)
-        if ours != theirs:
-            raise InputError(f"it was made for {what} {theirs!r}, the candidate for {ours!r}")
-    if model.card.split != rival.card.split:
-        raise InputError("its rows were split in another way, it may have trained on this holdout")
-    return rival
-
-
 def _decisions(scored: Scored) -> Decisions | None:
+    scored = scored.both()
     if scored.champion is None or scored.task == "regression":
         return None
     now, then = scored.candidate >= scored.threshold, scored.champion >= scored.champion_threshold
@@ -133,16 +160,16 @@ def _parity(files: Contents, model: Model, holdout: pd.DataFrame) -> Parity:
     return parity(model, load(files, model.card), rows)
 
 
-def _cost(files: Contents, model: Model, holdout: pd.DataFrame) -> Cost:
+def _cost(files: Contents, model: Model, holdout: pd.DataFrame) -> Cost | None:
     """The size of a model directory, and the time from one row's request to its answer, in what
-    serves it."""
+    serves it; None where it refuses all of them."""
     told, served = model.signature, load(files, model.card)
     decode = Decoder(told)
     end = time.perf_counter() + LATENCY_SECONDS
     rows = to_frame(holdout, told.columns)
     rows = rows.drop([fault.row for fault in refused(rows, told)]).head(LATENCY_ROWS)
     if rows.empty:
-        raise InputError("holdout: the service would refuse every row; train again")
+        return None
     bodies = [request(dict(row)) for row in rows.to_dict("records")]
     taken: list[float] = []
     for at in range(WARM_UP_ROWS + LATENCY_ROWS):

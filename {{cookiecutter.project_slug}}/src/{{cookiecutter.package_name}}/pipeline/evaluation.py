@@ -80,7 +80,10 @@ class Parity(Strict):
 class Evaluation(Strict):
     """The candidate, and the champion where there is one, on the same holdout.
 
-    `incomparable` says why a champion that exists could not be compared fairly.
+    `incomparable` says why a champion that exists could not be compared fairly. `compared_rows`: on
+    how many rows it was, because it was fitted on the others; differences, decisions and the
+    champion's figures are of these. `refused`: rows that the service would refuse, most of them for
+    `refused_column`; all figures are of the others.
     """
 
     schema_version: Literal[1] = 1
@@ -96,6 +99,9 @@ class Evaluation(Strict):
     cost: Cost
     champion_cost: Cost | None = None
     incomparable: str | None = None
+    compared_rows: int | None = None
+    refused: int = 0
+    refused_column: str | None = None
 
     def write(self) -> str:
         """The file's text; equal evaluations give equal bytes."""

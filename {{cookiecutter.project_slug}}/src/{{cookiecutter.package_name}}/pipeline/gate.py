@@ -153,6 +153,12 @@ def _budgets(evaluation: Evaluation, policy: Policy) -> Iterator[Finding]:
     latency, limit = evaluation.cost.latency_p50_ms, policy.budgets.latency_ms
     message = f"one row takes {figure(latency)} ms (median here), budget {limit:g} ms"
     yield Finding("budgets.latency_ms", latency <= limit, message)
+    rows, limit = evaluation.refused, policy.budgets.refused
+    column = f", most for {evaluation.refused_column!r}" if evaluation.refused_column else ""
+    message = f"the service would refuse {rows} of {evaluation.rows} holdout rows{column}, budget"
+    yield Finding(
+        "budgets.refused", rows <= limit * evaluation.rows, f"{message} {100 * limit:g} %"
+    )
 
 
 def slice_name(part: Slice) -> str:

@@ -30,11 +30,18 @@ class Scored:
     champion_threshold: float = 0.5
     classes: tuple[str, ...] = ()
     target: str = "target"
+    compared: np.ndarray | None = None  # bool: rows the champion was not fitted on; None: all
+    places: np.ndarray | None = None  # of these rows in the holdout; None: all in order
 
     def rows(self, mask: np.ndarray) -> "Scored":
         """The same for some of the rows."""
-        champion = None if self.champion is None else self.champion[mask]
-        return replace(self, y=self.y[mask], candidate=self.candidate[mask], champion=champion)
+        arrays = ("y", "candidate", "champion", "compared", "places")
+        kept = {name: a[mask] for name in arrays if (a := getattr(self, name)) is not None}
+        return replace(self, **kept)
+
+    def both(self) -> "Scored":
+        """The rows on which the models are compared."""
+        return self if self.compared is None else replace(self.rows(self.compared), compared=None)
 
 
 def compare(
@@ -44,7 +51,18 @@ def compare(
     intervals (Efron & Tibshirani 1993, ch. 13); both models see the same resampled rows.
 
     A metric undefined on the rows is left out; resamples on which it is undefined are left out of
-    its interval. Calibration errors are centred on their value: resampling adds noise to bins."""
+    its interval. Calibration errors are centred on their value: resampling adds noise to bins.
+    The champion and the difference are of the compared rows only, the candidate of all."""
+    if scored.compared is not None and not scored.compared.all():
+        alone, both = replace(scored, champion=None, compared=None), scored.both()
+        whole, shared = (
+            compare(one, names, seed=seed, resamples=resamples) if len(one.y) else {}
+            for one in (alone, both)
+        )
+        return {
+            name: shared.get(name, metric).model_copy(update={"candidate": metric.candidate})
+            for name, metric in whole.items()
+        }
     pairs = (scored.candidate, scored.threshold), (scored.champion, scored.champion_threshold)
     models = [statistics(scored.task, scored.y, s, limit) for s, limit in pairs if s is not None]
     n, names = len(scored.y), names or list(models[0][1])

@@ -80,22 +80,22 @@ def _curve(picture: Figure, kind: str, scored: Scored, evaluation: Evaluation) -
     level = {"pr": middle, "residuals": 0.0}.get(kind)  # of a useless, or of a perfect model
     start, slope = (middle, middle if level is None else level), float(level is None)
     axes.axline(start, slope=slope, color="#999999", linewidth=1, linestyle="--", zorder=1)
-    for name, scores in _scores(scored).items():
+    for name, (truth, scores) in _scores(scored).items():
         colour, estimate = COLOURS[name], getattr(evaluation.metrics[PICTURES[kind]], name)
         _name(axes, name, f"{name} {label} {interval(estimate)}")
         if kind == "roc":
-            axes.plot(*roc_curve(scored.y, scores)[:2], color=colour)
+            axes.plot(*roc_curve(truth, scores)[:2], color=colour)
         elif kind == "pr":
-            precision, recall, _ = precision_recall_curve(scored.y, scores, drop_intermediate=True)
+            precision, recall, _ = precision_recall_curve(truth, scores, drop_intermediate=True)
             axes.plot(recall, precision, color=colour, drawstyle="steps-post")
         elif kind == "calibration":  # bins of as many rows each, with their standard error
             order, bins = np.argsort(scores, kind="stable"), max(1, min(10, len(scores) // 10))
-            parts = [(scores[rows], scored.y[rows]) for rows in np.array_split(order, bins)]
+            parts = [(scores[rows], truth[rows]) for rows in np.array_split(order, bins)]
             points = [(p.mean(), y.mean(), y.std() / len(y) ** 0.5) for p, y in parts]
             axes.errorbar(*np.transpose(points), color=colour, marker="o", elinewidth=1)
         else:
             some = np.linspace(0, len(scores) - 1, min(len(scores), MAX_POINTS)).astype(int)
-            height = scored.y - scores * (kind == "residuals")
+            height = truth - scores * (kind == "residuals")
             axes.scatter(scores[some], height[some], 16, colour, alpha=0.7, linewidths=0)
 
 
@@ -105,7 +105,8 @@ def _confusion(picture: Figure, _: str, scored: Scored, __: Evaluation) -> None:
     panels = picture.subplots(1, len(models), squeeze=False)[0]
     for axes, name in zip(panels, sorted(models), strict=True):  # the candidate first
         limit = scored.threshold if name == "candidate" else scored.champion_threshold
-        counts = confusion_matrix(scored.y, models[name] >= limit, labels=[0, 1])
+        truth, scores = models[name]
+        counts = confusion_matrix(truth, scores >= limit, labels=[0, 1])
         share = counts / counts.sum(axis=1, keepdims=True)
         axes.imshow(share, SHADES[name], vmin=0, vmax=1.2, aspect="auto", zorder=1)
         axes.set_title(f"{name}, threshold {limit:g}", color=COLOURS[name], size=10, pad=6)
@@ -134,8 +135,11 @@ def _slices(picture: Figure, _: str, scored: Scored, evaluation: Evaluation) -> 
     axes.set(title="Slices, worst first", xlabel=note)
 
 
-def _scores(scored: Scored) -> dict[str, np.ndarray]:
-    return {name: getattr(scored, name) for name in COLOURS if getattr(scored, name) is not None}
+def _scores(scored: Scored) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The truth and the scores of each model, of the champion on the rows that are compared."""
+    sides = {"champion": scored.both(), "candidate": scored}
+    found = {name: (side.y, getattr(side, name)) for name, side in sides.items()}
+    return {name: pair for name, pair in found.items() if pair[1] is not None}
 
 
 def _name(axes: Axes, name: str, text: str) -> None:

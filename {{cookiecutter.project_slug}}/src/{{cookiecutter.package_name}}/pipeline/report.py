@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..config import HIGHER_IS_BETTER
 from .evaluation import Estimate, Evaluation, Metric, Slice
 from .gate import Finding, figure, got_worse, interval, passed, slice_name
+from .judged_rows import notes, shared
 from .markdown import code, escape, folded, line, sign
 
 MAX_BODY = 65_536  # characters, GitHub's limit
@@ -58,7 +59,7 @@ def render(
     more = len(failures) - MAX_FAILURES
     lines += [f"- ... and {more} more, below"] if more > 0 else []
     lines += [""] if failures else []
-    lines += [*_table(evaluation, rules), "", *_worse(evaluation)]
+    lines += [*_table(evaluation, rules), "", *notes(evaluation), *_worse(evaluation)]
     if reason := evaluation.parity.not_onnx:
         lines.append(f"- **Served by the training runtime**: {escape(reason)}")
     if promotion:
@@ -92,9 +93,11 @@ def headline(evaluation: Evaluation, shown: Callable[[str], str] = escape) -> st
     if metric.champion is None or metric.difference is None:
         why = shown(evaluation.incomparable or "There is nothing to compare with.")
         return f"{LABELS[name]} {interval(metric.candidate)}. {why}"
+    now, change = metric.champion.value + metric.difference.value, metric.difference
+    where = f" on {said}" if (said := shared(evaluation)) else ""
     return (
-        f"{LABELS[name]} {figure(metric.champion.value)} → {figure(metric.candidate.value)}"
-        f" ({interval(metric.difference, signed=True)})."
+        f"{LABELS[name]} {figure(metric.champion.value)} → {figure(now)}"
+        f" ({interval(change, signed=True)}){where}."
     )
 
 
@@ -142,15 +145,12 @@ def _metrics(evaluation: Evaluation) -> list[tuple[str, Metric]]:
 
 
 def _costs(evaluation: Evaluation) -> Iterator[tuple[str, str, str, str]]:
-    now, live = evaluation.cost, evaluation.champion_cost
-    yield (
-        "size_mb", "size", f"{live.size_bytes / 1e6:.2f} MB" if live else "–",
-        f"{now.size_bytes / 1e6:.2f} MB",
-    )  # fmt: skip
-    yield (
-        "latency_ms", "one row, median", f"{figure(live.latency_p50_ms)} ms" if live else "–",
-        f"{figure(now.latency_p50_ms)} ms",
-    )  # fmt: skip
+    costs = [c for c in (evaluation.champion_cost, evaluation.cost) if c]
+    for name, label, said in (
+        ("size_mb", "size", [f"{c.size_bytes / 1e6:.2f} MB" for c in costs]),
+        ("latency_ms", "one row, median", [f"{figure(c.latency_p50_ms)} ms" for c in costs]),
+    ):
+        yield name, label, said[0] if len(said) > 1 else "–", said[-1]
 
 
 def _limit(finding: Finding) -> str:

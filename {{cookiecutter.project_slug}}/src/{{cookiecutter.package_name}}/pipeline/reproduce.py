@@ -78,7 +78,7 @@ def same_numbers(here: Evaluation, there: Evaluation, again: Moved | None = None
     if differ and again is not None:
         (best, up), (worst, down) = again(1), again(-1)
         bounds = [ours, _figures(best), _figures(worst)]
-        rows = _undecided(up, down)
+        rows = _undecided(up.both(), down.both())
         differ = [k for k in differ if not _within(k, claimed.get(k), bounds, here, rows)]
     return [f"{k}: {ours.get(k)} here, {claimed.get(k)} in evaluation.json" for k in differ]
 

@@ -28,6 +28,7 @@ class Candidate:
     model: str
     train: str
     holdout: str
+    fitted: str | None = None  # candidates of earlier versions have none
 
     def write(self, directory: Path) -> None:
         write_atomically(directory / "inputs.json", canonical_json(self.__dict__))
@@ -43,7 +44,7 @@ class Candidate:
             raise InputError(f"{path}: {error}; run `model train --force`") from None
 
     def check(self, directory: Path) -> None:
-        """See that `directory` holds the model and the holdout that this names, whole.
+        """See that `directory` holds the model and the rows that this names, whole.
 
         Raises:
             RefusedError: It does not: a training was killed, goes on, or somebody was there.
@@ -53,10 +54,13 @@ class Candidate:
 
         whole(read(directory / "model", self.model))
         check_digest(directory / "holdout", self.holdout)
+        if self.fitted:
+            check_digest(directory / "fitted", self.fitted)
 
 
 def train(params: Params, root: Path, directory: Path) -> Candidate:
-    """Fit on all rows that are not held out; write `directory/model` and `directory/holdout`.
+    """Fit on all rows that are not held out; write `directory/model`, `directory/holdout`, and
+    hashes of the fitted rows, `directory/fitted`.
 
     Raises:
         RefusedError: Rows break the schema, another training goes on, or somebody's file is in the
@@ -73,27 +77,21 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
 def _train(params: Params, root: Path, directory: Path) -> Candidate:
     import pandas as pd
 
-    from .. import schema, split
+    from .. import schema
     from ..features import Signature, category_texts, to_frame
     from ..model import build
-    from .artifact import (
-        Model,
-        ModelCard,
-        digest_of,
-        replace_directory,
-        write_model,
-    )
+    from .artifact import Model, ModelCard, replace_directory, write_model
     from .export import served_by
     from .profile import profile
 
     key = input_key(params, root)
-    frame, fit_rows, holdout = divide(params, root)
+    fit_rows, holdout = divide(params, root)
     if len(fit_rows) < MIN_ROWS or len(holdout) < MIN_ROWS:
         raise InputError(
             f"{params.data.source}: {len(fit_rows)} rows to train on and {len(holdout)} held out;"
             f" both need at least {MIN_ROWS}"
         )
-    columns = schema.columns(frame, params)
+    columns = schema.columns(fit_rows, params)  # what only the holdout has is not known
     target = fit_rows[params.data.target]
     classes: tuple[str, ...] = ()
     if params.task == "classification":
@@ -110,9 +108,8 @@ def _train(params: Params, root: Path, directory: Path) -> Candidate:
         estimator.fit(inputs, target)
     except ValueError as error:
         raise InputError(f"params.yaml: model.parameters: {' '.join(str(error).split())}") from None
-    new_holdout = temporary_beside(directory / "holdout")
-    write_holdout(holdout, new_holdout)
-    rows = {"train": split.digest(fit_rows), "holdout": digest_of(new_holdout)}
+    new = {name: temporary_beside(directory / name) for name in ("holdout", "fitted")}
+    data = write_rows(params, fit_rows, holdout, new)
     card = ModelCard(
         signature=signature,
         estimator=params.model.estimator,
@@ -121,7 +118,7 @@ def _train(params: Params, root: Path, directory: Path) -> Candidate:
         rows={"train": len(fit_rows), "holdout": len(holdout)},
         libraries=libraries(root),
         seed=params.seed,
-        data=rows,
+        data=data,
     )
     model = Model(card, estimator)
     shown = to_frame(pd.concat([fit_rows.head(MAX_ROWS), holdout]), columns)
@@ -134,14 +131,15 @@ def _train(params: Params, root: Path, directory: Path) -> Candidate:
             " run `model train` again"
         )
     digest = write_model(directory / "model", card, estimator, reference, golden, onnx)
-    replace_directory(new_holdout, directory / "holdout")
-    candidate = Candidate(key, digest, rows["train"], rows["holdout"])
+    for name, place in new.items():
+        replace_directory(place, directory / name)
+    candidate = Candidate(key, digest, **data)
     candidate.write(directory)
     return candidate
 
 
-def divide(params: Params, root: Path) -> "tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]":
-    """All rows, checked and typed; those to fit on, index 0..n-1; and those that are held out.
+def divide(params: Params, root: Path) -> "tuple[pd.DataFrame, pd.DataFrame]":
+    """The rows to fit on, checked and typed, index 0..n-1; and those that are held out.
 
     Raises:
         RefusedError: Rows break the schema.
@@ -150,13 +148,22 @@ def divide(params: Params, root: Path) -> "tuple[pd.DataFrame, pd.DataFrame, pd.
 
     frame = schema.checked(params, root)
     held_out = split.holdout_mask(frame, params)
-    return frame, frame[~held_out].reset_index(drop=True), frame[held_out]
+    return frame[~held_out].reset_index(drop=True), frame[held_out]
 
 
-def write_holdout(rows: "pd.DataFrame", directory: Path) -> None:
-    """Write the rows that are held out, for `read_holdout`."""
-    directory.mkdir(parents=True, exist_ok=True)
-    rows.to_parquet(directory / "holdout.parquet", index=False)
+def write_rows(
+    params: Params, fit_rows: "pd.DataFrame", holdout: "pd.DataFrame", places: dict[str, Path]
+) -> dict[str, str]:
+    """Write the rows that are held out, and hashes of those to fit on; the digests of all."""
+    from .. import split
+    from . import fitted
+    from .artifact import digest_of
+
+    hashes = fitted.hashed(fit_rows, fitted.columns(fit_rows, params))
+    for name, table in (("holdout", holdout), ("fitted", hashes)):
+        places[name].mkdir(parents=True)
+        table.to_parquet(places[name] / f"{name}.parquet", index=False)
+    return {"train": split.digest(fit_rows)} | {n: digest_of(p) for n, p in places.items()}
 
 
 def read_holdout(directory: Path, digest: str | None = None) -> "pd.DataFrame":

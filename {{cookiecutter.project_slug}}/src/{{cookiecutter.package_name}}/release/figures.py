@@ -14,13 +14,14 @@ from ..pipeline.reproduce import same_numbers
 from . import measure, rebuild, rendered
 from .change import Change
 from .limits import limited
-from .record import DataDigests, Record, folder, short
+from .record import DataDigests, Record, Replaces, folder, short
 from .store import MissingError
 from .workspace import Workspace
 
 LOADED = (
     "model",
     "holdout",
+    "fitted",
     "bound",
     "onnx",
     "numbers",
@@ -54,20 +55,25 @@ def check(workspace: Workspace, change: Change, record: Record, policy: Policy) 
     claimed, checks = _claims(workspace, change, record)
     checks += [artefact(workspace, "model", record.model)]
     checks += [artefact(workspace, "holdout", record.data.holdout)]
-    if not all(check.passed for check in checks[-2:]):
+    checks += [artefact(workspace, "fitted", digest) for digest in _fitted(record)]
+    if not all(check.passed for check in checks if check.name in LOADED):
         return Figures(tuple(checks), away=_missing(workspace, record))
 
+    # What an older version made says nothing of its rows; it was released as it was.
+    then = change.recorded is not None or record.schema_version == 1
+    old = then and record.key is None
+
     def measure_again(towards: int = 0) -> Measured:
-        named = (record.model, record.replaces.model, record.data, record.source.commit)
-        return measured(workspace, *named, policy, towards)
+        return measured(
+            workspace, record.model, record.replaces, record.data, record.source.commit, policy,
+            of_before=then and record.data.fitted is None, towards=towards,
+        )  # fmt: skip
 
     def moved(towards: int) -> tuple[Evaluation, Scored]:
         found = measure_again(towards)
         return found.evaluation, found.scored
 
     found = measure_again()
-    # What an older version made says nothing of its rows; it was released as it was.
-    old = change.recorded is not None and record.key is None
     checks += [finding for finding in found.findings if not (old and finding.name == "bound")]
     if not old and record.key is None:
         checks.append(Finding("bound", False, "the record has no key: run `model promote` again"))
@@ -77,7 +83,6 @@ def check(workspace: Workspace, change: Change, record: Record, policy: Policy) 
     checks.append(Finding("numbers", not differences, message))
     if not differences:  # figures that are wrong are not drawn
         about = (change.head, change.environment, record, claimed, found.scored, policy)
-        then = change.recorded is not None or record.schema_version == 1
         checks.append(rendered.check_rendered(workspace.git, *about, released=then))
     if not old and all(check.passed for check in checks):
         checks.append(rebuild.check(workspace, record, policy.environments[change.environment]))
@@ -92,16 +97,19 @@ def take(
     claimed, checks = _claims(workspace, change, record)
     known = {finding.name: finding for finding in told}
     for name in LOADED:
+        if name == "fitted" and not _fitted(record):
+            continue
         missing = Finding(name, False, "the job that loads the model did not say")
         checks.append(known.get(name, missing))
     return Figures(tuple(checks), judge(claimed, policy), answers)
 
 
 def measured(
-    workspace: Workspace, model: str, champion: str | None, data: DataDigests, commit: str,
-    policy: Policy, towards: int = 0,
+    workspace: Workspace, model: str, replaces: Replaces, data: DataDigests, commit: str,
+    policy: Policy, *, of_before: bool = False, towards: int = 0,
 ) -> Measured:  # fmt: skip
-    """Evaluate a packaged model on its pinned holdout, fetched by digest, in a process of its own.
+    """Evaluate a packaged model on its pinned holdout, fetched by digest, in a process of its own;
+    compare it with what it replaces where that was not fitted.
 
     The slices are those of params.yaml at `commit`, the source of the model. `towards` as of
     `evaluate`.
@@ -109,17 +117,20 @@ def measured(
     Raises:
         RefusedError: An artefact vanished or was changed, or needs more memory or time than it may.
     """
-    params, slices = workspace.params_at(commit), policy.slices
+    params, slices, champion = workspace.params_at(commit), policy.slices, replaces.model
+    fetch = workspace.store.fetch
     arguments = {
-        "model": str(workspace.store.fetch(model)),
-        "champion": str(workspace.store.fetch(champion)) if champion else None,
-        "holdout": str(workspace.store.fetch(data.holdout)),
+        "model": str(fetch(model)),
+        "champion": str(fetch(champion)) if champion else None,
+        "holdout": str(fetch(data.holdout)),
+        "fitted": [str(fetch(replaces.fitted)), replaces.fitted] if replaces.fitted else None,
         "params": params.model_dump(mode="json"),
-        "data": {"train": data.train, "holdout": data.holdout},
+        "data": data.model_dump(exclude_none=True),
         "options": {
             "candidate_digest": model,
             "champion_digest": champion,
             "holdout_digest": data.holdout,
+            "of_before": of_before,
             "slices": params.slices,
             "mandatory": policy.slice_columns,
             "slice_metric": slices.metric if slices else None,
@@ -148,9 +159,14 @@ def artefact(workspace: Workspace, name: str, digest: str) -> Finding:
     return Finding(name, True, f"{short(digest)} is in the store, byte for byte")
 
 
+def _fitted(record: Record) -> tuple[str, ...]:
+    """The digest of the rows it was fitted on, if it names them."""
+    return (record.data.fitted,) if record.data.fitted else ()
+
+
 def _missing(workspace: Workspace, record: Record) -> str | None:
     """Which artefact is not there, rather than changed by somebody."""
-    for digest in (record.model, record.data.holdout):
+    for digest in (record.model, record.data.holdout, *_fitted(record)):
         try:
             workspace.store.fetch(digest)
         except MissingError as error:

@@ -17,6 +17,7 @@ from ..pipeline.artifact import MODEL_FILES, ONNX_FILE, Model, ModelCard
 from ..pipeline.contents import Contents, read
 from ..pipeline.evaluate import evaluate
 from ..pipeline.export import to_onnx
+from ..pipeline.fitted import read_fitted
 from ..pipeline.gate import Finding
 from ..pipeline.metrics import Scored
 from ..pipeline.parity import apart, at_thresholds, made
@@ -24,7 +25,7 @@ from ..pipeline.train import read_holdout
 from ..runtime import TrainingRuntime, load
 from .answers import answers_of
 
-ARRAYS = ("y", "candidate", "champion")
+ARRAYS = ("y", "candidate", "champion", "compared", "places")
 ALIKE = ("signature", "estimator", "parameters", "split", "rows", "seed", "data", "runtime")
 FILES = ("golden.json", "profile.json")
 # Of answers, as in parity.py: solvers amplify the last bits in which processors differ.
@@ -36,14 +37,17 @@ def measure(arguments: Mapping[str, Any], output: Path) -> None:
     """Evaluate a model on its holdout: write `evaluation.json`, `scored.npz` and `facts.json`."""
     directory, champion = Path(arguments["model"]), arguments["champion"]
     holdout = read_holdout(Path(arguments["holdout"]), arguments["data"]["holdout"])
+    fitted = arguments["fitted"]
+    fitted = read_fitted(Path(fitted[0]), fitted[1]) if fitted else None
     evaluation, scored = evaluate(
-        directory, Path(champion) if champion else None, holdout, **arguments["options"]
-    )
+        directory, Path(champion) if champion else None, holdout, fitted=fitted,
+        **arguments["options"],
+    )  # fmt: skip
     files = read(directory, arguments["options"]["candidate_digest"])
     model, params = Model.of(files), Params.model_validate(arguments["params"])
     checks = [bound(model.card, params, arguments["data"]), exported(model, files)]
     facts = {
-        "answers": answers_of(holdout, scored.candidate),
+        "answers": answers_of(holdout, scored),
         "findings": [check.__dict__ for check in checks],
         "scored": {k: v for k, v in scored.__dict__.items() if k not in ARRAYS},
     }
@@ -75,8 +79,8 @@ def bound(card: ModelCard, params: Params, data: Mapping[str, str]) -> Finding:
     if params.data.positive is not None:
         pairs["data.positive"] = (told.classes[-1:], (params.data.positive,))
     wrong = [f"the {name} of params.yaml" for name, (a, b) in pairs.items() if a != b]
-    names = {"train": "training rows", "holdout": "holdout"}
-    wrong += [f"the record's {said}" for at, said in names.items() if card.data.get(at) != data[at]]
+    names = {"train": "training rows", "holdout": "holdout", "fitted": "hashes of training rows"}
+    wrong += [f"the record's {names[at]}" for at in names if card.data.get(at) != data.get(at)]
     if not card.data:
         message = (
             "the model does not say which rows it was made from, as older versions: train again"

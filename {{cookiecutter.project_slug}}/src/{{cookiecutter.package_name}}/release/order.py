@@ -11,6 +11,7 @@ from .git import Git
 from .ledger import branch
 from .pending import broken
 from .record import Record, record_path, short
+from .workspace import Workspace
 
 
 def ledger(git: Git, change: Change, record: Record, rollback: bool = False) -> Iterator[Finding]:
@@ -48,8 +49,8 @@ def old(git: Git, change: Change) -> Iterator[Finding]:
     yield Finding("ledger", ok, text if ok else "the record is of an older version: promote again")
 
 
-def comparison(change: Change, record: Record) -> Finding:
-    """Whether the reviewer compared with what runs."""
+def comparison(workspace: Workspace, change: Change, record: Record) -> Finding:
+    """Whether the reviewer compared with what runs, and left out the rows it was fitted on."""
     current, where = change.ledger.effective, change.environment
     expected = (current.model, current.commit) if current else (None, None)
     said = record.replaces
@@ -58,6 +59,11 @@ def comparison(change: Change, record: Record) -> Finding:
         expected = (current.model, current.released.main)
         compared = (said.model, said.commit)
     if expected == compared:
+        fitted = workspace.recorded(current).data.fitted if current else None
+        if said.fitted != fitted:
+            text = f"takes {short(said.fitted)} for the rows that {short(expected[0])} was fitted"
+            text += f" on, whose record names {short(fitted)}; run `model promote {where}` again"
+            return Finding("comparison", False, text)
         text = f"compared with what {where} runs, {short(expected[0])}"
         return Finding("comparison", True, text)
     gone = change.recorded is not None and change.ledger.find(said.entry) is None

@@ -26,7 +26,8 @@ def package(workspace: Workspace, run: str | None = None, image: str | None = No
     if candidate.key != input_key(workspace.params, workspace.root):
         raise RefusedError("the candidate was trained from other inputs: run `model train`")
     model = whole(read(workspace.candidate / "model", candidate.model))
-    for files in (model, read(workspace.candidate / "holdout", candidate.holdout)):
+    rows = {"holdout": candidate.holdout, "fitted": candidate.fitted}
+    for files in (model, *(read(workspace.candidate / n, d) for n, d in rows.items() if d)):
         store.keep(files)
     head = git.run("rev-parse", "HEAD")
     known = store.find(candidate.key)
@@ -37,7 +38,9 @@ def package(workspace: Workspace, run: str | None = None, image: str | None = No
             model=candidate.model,
             version=git.version(head),
             source=Source(commit=head, run=run),
-            data=DataDigests(train=candidate.train, holdout=candidate.holdout),
+            data=DataDigests(
+                train=candidate.train, holdout=candidate.holdout, fitted=candidate.fitted
+            ),
             key=candidate.key,
         )
     if image:

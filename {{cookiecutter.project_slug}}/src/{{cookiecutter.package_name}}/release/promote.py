@@ -83,7 +83,11 @@ def prepare(
             return already
 
     champion = current.model if current else None
-    found = measured(workspace, digest, champion, candidate.data, candidate.source.commit, policy)
+    fitted = workspace.recorded(current).data.fitted if current else None
+    replaces = Replaces(
+        model=champion, entry=current.commit if current else None, tip=ledger.tip, fitted=fitted
+    )
+    found = measured(workspace, digest, replaces, candidate.data, candidate.source.commit, policy)
     evaluation, scored = found.evaluation, found.scored
     text = evaluation.write().encode()
     record = Record(
@@ -99,9 +103,7 @@ def prepare(
         policy=sha256(git.show(base, "policy.yaml") or b""),
         rendering=rendered.rendering(),
         trust=candidate.trust,
-        replaces=Replaces(
-            model=champion, entry=current.commit if current else None, tip=ledger.tip
-        ),
+        replaces=replaces,
         intent=intent,
         reason=reason,
         requested_by=git.person(),

@@ -67,7 +67,7 @@ def _rebuilt(workspace: Workspace, record: Record, asked: str | None) -> str:
                 raise NotRebuiltError(f"training at {commit[:7]} takes over {seconds / 3600:g} h")
         if not _run(f"{package}.pipeline.again:hold_out", commit, tree, output, SECONDS):
             raise NotRebuiltError(f"dividing the rows of {commit[:7]} takes over {SECONDS:g} s")
-        _same_rows(record, (made / "train").read_text(), made / "holdout")
+        _same_rows(record, (made / "train").read_text(), made)
     if asked == "rows":
         return (
             f"the rows were divided again at {commit[:7]}: the same; policy.yaml asks for no more"
@@ -117,23 +117,21 @@ def _check_out(git: Git, record: Record, tree: Path) -> str:
     return package
 
 
-def _same_rows(record: Record, train: str, holdout: Path) -> None:
-    wrong = [
-        name
-        for name, there, here in (
-            ("training rows", train, record.data.train),
-            ("holdout", digest_of(holdout), record.data.holdout),
-        )
-        if there != here
-    ]
+def _same_rows(record: Record, train: str, made: Path) -> None:
+    pairs = {
+        "training rows": (train, record.data.train),
+        "holdout": (digest_of(made / "holdout"), record.data.holdout),
+        "hashes of training rows": (digest_of(made / "fitted"), record.data.fitted),
+    }
+    wrong = [name for name, (here, there) in pairs.items() if here != there]
     if wrong:
         commit = record.source.commit[:7]
-        raise RefusedError(f"{commit} gives other {' and another '.join(wrong)} than the record's")
+        raise RefusedError(f"{commit} gives other rows than the record's {' and '.join(wrong)}")
 
 
 def _same_model(workspace: Workspace, record: Record, made: Path, folder: Path) -> str:
     commit, found = record.source.commit[:7], Candidate.read(made)
-    _same_rows(record, found.train, made / "holdout")
+    _same_rows(record, found.train, made)
     same = digest_of(made / "model") == record.model
     facts: dict[str, Any] = {"libraries": True, "others": [], "largest": 0.0, "rows": 0}
     if not same:

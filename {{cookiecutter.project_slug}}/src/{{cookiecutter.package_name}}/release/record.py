@@ -25,19 +25,24 @@ class Source(Strict):
 
 
 class DataDigests(Strict):
-    """The rows it was fitted on, and the rows it was judged on."""
+    """The rows it was fitted on, and the rows it was judged on. `fitted`: hashes of the former, so
+    that no later model is compared on them; records of earlier versions name none."""
 
     train: Digest
     holdout: Digest
+    fitted: Digest | None = None
 
 
 class Replaces(Strict):
     """What the reviewer compared against: the model, and the entry of the ledger that made it run.
-    `tip` is the ledger as it was then: one that does not hold it any more was cut."""
+    `tip` is the ledger as it was then: one that does not hold it any more was cut. `fitted`: the
+    rows that the model was fitted on, on which nothing was compared, as its own record names
+    them."""
 
     model: Digest | None = None
     entry: Commit | None = None
     tip: Commit | None = None
+    fitted: Digest | None = None
     commit: Commit | None = Field(None, description="of main, in records before there was a ledger")
 
 
@@ -51,6 +56,12 @@ class Provenance(Strict):
     key: Digest = Field(description="the digest of everything that decided the model")
     image: Image | None = None
     trust: Literal["attested", "digest"] = "digest"
+
+    @property
+    def artefacts(self) -> tuple[str, ...]:
+        """What the store must hold of it."""
+        data = self.data
+        return (self.model, data.holdout, *([data.fitted] if data.fitted else ()))
 
 
 class Record(Strict):

@@ -19,7 +19,7 @@ from matplotlib import ft2font
 
 from .. import config, plain
 from ..config import Environment, Policy
-from ..pipeline import gate, markdown, plots, report
+from ..pipeline import gate, judged_rows, markdown, plots, report
 from ..pipeline.evaluation import Evaluation
 from ..pipeline.gate import Finding
 from ..pipeline.metrics import Scored
@@ -66,7 +66,7 @@ def files(
 def rendering() -> str:
     """What renders here: a digest of the source that does, and the libraries that draw."""
     digest = hashlib.sha256()
-    for module in (config, gate, markdown, plain, plots, report):
+    for module in (config, gate, judged_rows, markdown, plain, plots, report):
         digest.update(hashlib.sha256(Path(str(module.__file__)).read_bytes()).digest())
     digest.update(Path(__file__).read_bytes())
     return (

@@ -134,8 +134,7 @@ class Store:
             found = self._read("inputs", key)
         except DeniedError:  # so answers ghcr.io for a repository that nobody pushed to yet
             return None
-        digests = (found.model, found.data.holdout) if found else ()
-        there = all(registry.digest(_tag("dir", digest)) for digest in digests)
+        there = found and all(registry.digest(_tag("dir", one)) for one in found.artefacts)
         return found if there else None
 
     def _pull(self, registry: Registry, digest: str) -> bool:
@@ -176,10 +175,9 @@ class Store:
     def _whole(self, found: Provenance) -> bool:
         try:
             whole(contents.read(self._path(found.model), found.model))
-            check_digest(self._path(found.data.holdout), found.data.holdout)
         except ModelError:
             return False
-        return True
+        return all(map(self._has, found.artefacts))
 
     def _path(self, digest: str) -> Path:
         return self.root / "sha256" / digest.removeprefix("sha256:")

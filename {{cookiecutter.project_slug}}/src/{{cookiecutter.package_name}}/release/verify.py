@@ -20,7 +20,7 @@ from .record import Record, folder, record_path, short
 from .store import MissingError
 from .workspace import Workspace
 
-AWAY = frozenset({"away", "model", "holdout"})
+AWAY = frozenset({"away", "model", "holdout", "fitted"})
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _promotion(
     checks.append(rendered.check_folder(git, change.head, change.environment))
     old = record.schema_version == 1  # from before there were ledgers
     checks += order.old(git, change) if old else order.ledger(git, change, record)
-    checks += [order.comparison(change, record), order.source(git, change, record)]
+    checks += [order.comparison(workspace, change, record), order.source(git, change, record)]
     checks += order.hold(change, record)
     policy = workspace.policy_at(change.parent)
     rules = policy.environments[change.environment]

@@ -17,7 +17,7 @@ from . import ledger_branch
 from .checkout import refuse_unusable
 from .git import BRANCH, Git, GitError
 from .known_objects import KnownObjects
-from .ledger import Ledger
+from .ledger import MAX_RECORD, Entry, Ledger
 from .pull_request import LocalPullRequests, PullRequests
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..pipeline.evaluate import Scored
     from ..pipeline.evaluation import Evaluation
     from .github import GitHub
+    from .record import Record
     from .store import Store
 
 
@@ -155,6 +156,13 @@ class Workspace:
         """Whether a pull request brought a commit to main, although it is not there any more."""
         return self.github is not None and self.github.approvals(commit) is not None
 
+    def recorded(self, entry: Entry) -> "Record":
+        """The record of an entry of the ledger, as it was committed."""
+        from .record import Record
+
+        (file,) = self.git.objects([entry.record], MAX_RECORD)
+        return Record.read(file.content or b"", f"model.yaml of entry {entry.commit[:7]}")
+
     def policy_at(self, commit: str) -> "Policy":
         """policy.yaml as it stands at a commit: a change cannot bring its own policy along."""
         from ..config import Policy, parse
@@ -182,14 +190,17 @@ class Workspace:
             InputError: There is no candidate, or it was changed after it was trained.
         """
         from ..pipeline.evaluate import evaluate
+        from ..pipeline.fitted import read_fitted
         from ..pipeline.train import Candidate, input_key, read_holdout
 
         candidate = Candidate.read(self.candidate)
         if candidate.key != input_key(self.params, self.root):
             raise InputError("the candidate was trained from other inputs: run `model train`")
-        champion = None
+        champion = fitted = None
         if self.git.resolve(BRANCH):
             champion = self.ledger(against, self.git.base()).effective
+        if champion:
+            fitted = self.recorded(champion).data.fitted
         candidate.check(self.candidate)
         slices = self.policy.slices
         return evaluate(
@@ -199,6 +210,7 @@ class Workspace:
             candidate_digest=candidate.model,
             champion_digest=champion.model if champion else None,
             holdout_digest=candidate.holdout,
+            fitted=read_fitted(self.store.fetch(fitted), fitted) if fitted else None,
             slices=self.params.slices,
             mandatory=self.policy.slice_columns,
             slice_metric=slices.metric if slices else None,
@@ -214,17 +226,22 @@ class Workspace:
         known = self.store.find(key)
         if known is None:
             return None
+        data = known.data
         try:
             model = whole(self.store.read(known.model))
         except ModelError:  # packaged when two trainings could still write one folder
             return None
+        parts = {"model": model, "holdout": self.store.read(data.holdout)}
+        if data.fitted:
+            parts["fitted"] = self.store.read(data.fitted)
         refuse_strangers(self.candidate)
         with writing(self.candidate):
-            for name, files in (("model", model), ("holdout", self.store.read(known.data.holdout))):
+            for name, files in parts.items():
                 temporary = temporary_beside(self.candidate / name)
                 files.write(temporary)
                 replace_directory(temporary, self.candidate / name)
-            Candidate(key, known.model, known.data.train, known.data.holdout).write(self.candidate)
+            found = Candidate(key, known.model, data.train, data.holdout, data.fitted)
+            found.write(self.candidate)
         return known.model
 
     def _at(self, commit: str, path: str) -> bytes:

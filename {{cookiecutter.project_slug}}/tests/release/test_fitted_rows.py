@@ -1,0 +1,205 @@
+"""The rows a model was fitted on go with its record, and no later model is compared on them."""
+
+import shutil
+from typing import Any
+
+import pytest
+import yaml
+
+from ..conftest import BETTER, PARAMS
+from ..package import (
+    artifact,
+    confirm,
+    errors,
+    evaluate,
+    evaluation,
+    package,
+    record,
+    sandbox,
+    store,
+    train,
+    verify,
+    workspace,
+)  # fmt: skip
+from . import changes
+from .test_verify import Files, failed, record_with, tampered
+
+DATA = yaml.safe_load(PARAMS)["data"]
+FEWER = {"data": DATA | {"drop": ["mean fractal dimension"]}} | BETTER
+
+
+@pytest.fixture
+def lenient(world: sandbox.Sandbox) -> sandbox.Sandbox:
+    """The world, with limits that a comparison on few rows keeps too."""
+    content = yaml.safe_load((world.here.root / "policy.yaml").read_text())
+    content["champion"] = {"roc_auc": {"margin": 0.5}}
+    world.commit("policy.yaml", yaml.safe_dump(content))
+    return world
+
+
+def record_of(world: sandbox.Sandbox, head: str) -> record.Record:
+    content = world.here.git.files(head, "deploy/staging")["model.yaml"]
+    return record.Record.read(content, "model.yaml")
+
+
+def lose(world: sandbox.Sandbox, digest: str | None) -> None:
+    assert digest is not None
+    shutil.rmtree(world.here.store.fetch(digest))
+
+
+def remember_nothing(world: sandbox.Sandbox) -> None:
+    shutil.rmtree(world.here.state / "verified", ignore_errors=True)
+    world.look_again()
+
+
+def test_rows_that_a_dropped_column_split_again_are_left_out(lenient: sandbox.Sandbox) -> None:
+    lenient.candidate(FEWER)
+    opened = lenient.promote("staging")
+    made = lenient.here.git.files(opened.pull_request.head, "deploy/staging")
+    found = evaluation.Evaluation.parse(made["evaluation.json"], "evaluation.json")
+    assert found.compared_rows is not None
+    assert found.compared_rows < found.rows / 2
+    said = f"ompared on {found.compared_rows} of {found.rows} rows"
+    assert said in opened.pull_request.body
+    assert said in made["report.md"].decode()
+    assert failed(lenient, opened.pull_request.head) == {}
+    here, _ = lenient.here.evaluate_candidate("production")
+    assert here.compared_rows == found.compared_rows
+
+
+def test_a_record_names_the_rows_of_its_model_and_those_of_what_it_replaces(
+    lenient: sandbox.Sandbox,
+) -> None:
+    world = lenient
+    world.candidate(FEWER)
+    made = record_of(world, world.promote("staging").pull_request.head)
+    ours = train.Candidate.read(world.here.candidate)
+    (current,) = changes.entries(world, "staging")
+    assert made.data.fitted == ours.fitted == artifact.digest_of(world.here.candidate / "fitted")
+    assert made.replaces.fitted == world.here.recorded(current).data.fitted
+    assert made.replaces.fitted not in (None, made.data.fitted)
+
+
+@pytest.mark.parametrize("other", [None, "holdout"])
+def test_a_record_cannot_name_other_rows_than_the_champion_was_fitted_on(
+    lenient: sandbox.Sandbox, other: str | None
+) -> None:
+    """To name none would be judged by a weaker rule."""
+    lenient.candidate(FEWER)
+    head = lenient.promote("staging").pull_request.head
+    made = record_of(lenient, head)
+
+    def change(found: Files) -> Files:
+        digest = made.data.holdout if other else None
+        return record_with(
+            found, replaces=made.replaces.model_dump(exclude={"commit"}) | {"fitted": digest}
+        )
+
+    found = failed(lenient, tampered(lenient, head, change))
+    assert {"comparison", "figures" if other else "numbers"} <= found.keys()
+    assert "whose record names" in found["comparison"]
+
+
+def test_rows_that_are_away_are_no_reason_for_a_weaker_rule(lenient: sandbox.Sandbox) -> None:
+    world = lenient
+    world.candidate(FEWER)
+    head = world.promote("staging").pull_request.head
+    lose(world, record_of(world, head).replaces.fitted)
+    change = changes.proposed(world, head, "staging")
+    outcome = verify.verify(world.here, change)
+    assert [finding.name for finding in outcome.failed] == ["away"]
+    assert outcome.unclear
+    with pytest.raises(store.MissingError, match="is not in the store"):
+        world.here.evaluate_candidate("staging")
+    world.candidate(FEWER | {"seed": 8})
+    with pytest.raises(store.MissingError, match="is not in the store"):
+        world.promote("staging")
+
+
+def test_a_model_whose_own_rows_are_not_in_the_store_is_not_promoted(
+    lenient: sandbox.Sandbox,
+) -> None:
+    world = lenient
+    world.candidate(FEWER)
+    head = world.promote("staging").pull_request.head
+    lose(world, record_of(world, head).data.fitted)
+    outcome = verify.verify(world.here, changes.proposed(world, head, "staging"))
+    assert [finding.name for finding in outcome.failed] == ["fitted"]
+    assert outcome.unclear
+
+
+def test_what_is_packaged_comes_back_whole(world: sandbox.Sandbox) -> None:
+    world.candidate(BETTER)
+    made = train.Candidate.read(world.here.candidate)
+    shutil.rmtree(world.here.candidate)
+    assert world.here.restore_candidate(made.key) == made.model
+    assert train.Candidate.read(world.here.candidate) == made
+    assert artifact.digest_of(world.here.candidate / "fitted") == made.fitted
+    lose(world, made.fitted)
+    assert world.here.store.find(made.key) is None
+
+
+def test_hashes_that_were_changed_are_not_packaged(world: sandbox.Sandbox) -> None:
+    world.candidate(BETTER)
+    (world.here.candidate / "fitted" / "fitted.parquet").write_bytes(b"")
+    with pytest.raises(errors.RefusedError, match="fitted: content is"):
+        package.package(world.here)
+
+
+def of_before(*given: Any) -> train.Candidate:
+    """What `model train` of the version before left: no hashes."""
+    made = train.train(*given)
+    shutil.rmtree(given[2] / "fitted")
+    old = train.Candidate(made.key, made.model, made.train, made.holdout)
+    old.write(given[2])
+    return old
+
+
+def test_releases_of_the_version_before_still_count(
+    lenient: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were compared by the split alone; to leave them out would take away what runs."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sandbox, "train", of_before)
+        patch.setattr(evaluate, "check_split", lambda *_: None)
+        for change in (BETTER, FEWER):
+            newest = lenient.candidate(change)
+            lenient.merge(lenient.promote("staging").pull_request.branch)
+            lenient.release("staging")
+    remember_nothing(lenient)
+    ledger = confirm.settled(lenient.here, lenient.here.git.base())("staging")
+    assert ledger.effective is not None
+    assert ledger.effective.model == newest
+    assert lenient.here.recorded(ledger.effective).data.fitted is None
+
+
+def test_a_promotion_over_the_version_before_is_compared_by_the_strict_rule(
+    lenient: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sandbox, "train", of_before)
+        lenient.candidate(BETTER)
+        lenient.merge(lenient.promote("staging").pull_request.branch)
+        lenient.release("staging")
+    lenient.candidate(BETTER | {"seed": 8, "model": {"estimator": "logistic_regression"}})
+    assert lenient.promote("staging").new
+    lenient.candidate(FEWER)
+    with pytest.raises(
+        errors.RefusedError, match=r"champion\.comparable: .*its columns are others"
+    ):
+        lenient.promote("staging")
+
+
+def test_records_of_the_version_before_can_be_read(world: sandbox.Sandbox) -> None:
+    path = world.here.root / "deploy" / "staging" / "model.yaml"
+    content = yaml.safe_load(path.read_text())
+    del content["data"]["fitted"], content["replaces"]["fitted"]
+    found = record.Record.read(yaml.safe_dump(content).encode(), "model.yaml")
+    assert (found.data.fitted, found.replaces.fitted) == (None, None)
+    here: workspace.Workspace = world.here
+    text = (here.root / "deploy" / "staging" / "evaluation.json").read_bytes()
+    facts = yaml.safe_load(text)
+    for name in ("compared_rows", "refused", "refused_column"):
+        del facts[name]
+    old = evaluation.Evaluation.model_validate(facts)
+    assert (old.compared_rows, old.refused, old.refused_column) == (None, 0, None)
