@@ -58,7 +58,7 @@ def input_key(params: Params, root: Path) -> str:
 
     package = Path(__file__).parent.parent
     facts = {
-        "params": params.model_dump(mode="json", exclude={"slices"}),
+        "params": params.model_dump(mode="json", exclude={"slices": True, "data": {"public"}}),
         "data": fingerprint(params, root),
         "code": {name: sha256((package / name).read_bytes()) for name in CODE},
         "libraries": libraries(),

@@ -138,8 +138,9 @@ class Auth(httpx.Auth):
 class Connection:
     """Requests about one repository of a registry."""
 
-    def __init__(self, host: str, path: str) -> None:
-        self.name, self.credentials = f"{host}/{path}", Credentials.find(host)
+    def __init__(self, host: str, path: str, anonymous: bool = False) -> None:
+        self.name = f"{host}/{path}"
+        self.credentials = None if anonymous else Credentials.find(host)
         scheme = "http" if is_local(host) else "https"
         self.base = httpx.URL(f"{scheme}://{host}/v2/{path}/")
         self._auth = {

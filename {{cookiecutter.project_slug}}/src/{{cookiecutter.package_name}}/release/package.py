@@ -27,8 +27,8 @@ def package(workspace: Workspace, run: str | None = None, image: str | None = No
         raise RefusedError("the candidate was trained from other inputs: run `model train`")
     check_digest(workspace.candidate / "model", candidate.model)
     check_digest(workspace.candidate / "holdout", candidate.holdout)
+    store.put_rows(workspace.candidate / "holdout", workspace.params.data.public)
     store.put(workspace.candidate / "model")
-    store.put(workspace.candidate / "holdout")
     head = git.run("rev-parse", "HEAD")
     known = store.find(candidate.key)
     if known and known.model == candidate.model and known.source.commit in git.line(head):

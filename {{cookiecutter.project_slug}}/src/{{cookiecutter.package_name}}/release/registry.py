@@ -42,15 +42,16 @@ class Manifest(msgspec.Struct, rename="camel"):
 
 
 class Registry:
-    """One repository of a registry, named as people do: `ghcr.io/acme/churn`."""
+    """One repository of a registry, named as people do: `ghcr.io/acme/churn`. `anonymous`: asked
+    without credentials, as a stranger would."""
 
-    def __init__(self, reference: str) -> None:
+    def __init__(self, reference: str, anonymous: bool = False) -> None:
         self.name = reference.strip().lower().removeprefix("oci://").rstrip("/")
         match = REFERENCE.fullmatch(self.name)
         if match is None:
             raise InputError(f"{reference!r}: not HOST/NAME of a registry, as ghcr.io/acme/model")
         self.host = match[1]
-        self._connection = Connection(*match.groups())
+        self._connection = Connection(match[1], match[2], anonymous)
 
     def __str__(self) -> str:
         return self.name

@@ -12,7 +12,7 @@ from ..config import parse
 from ..errors import InputError, RefusedError
 from ..files import canonical_json, write_atomically
 from ..pipeline.artifact import check_digest, digest_of
-from . import archive
+from . import archive, privacy
 from .connection import DeniedError
 from .record import Provenance, short
 from .registry import Registry
@@ -30,24 +30,36 @@ class Store:
     """Directories by digest, and what is known of each packaged candidate.
 
     A registry is the store of record where there is one: the folder then keeps copies of its
-    directories, and nothing else.
+    directories, and nothing else. Rows that not everybody may see have a registry of their own.
     """
 
-    def __init__(self, root: Path, registry: Registry | None = None) -> None:
+    def __init__(
+        self, root: Path, registry: Registry | None = None, rows: Registry | None = None
+    ) -> None:
         self.root, self.registry = root, registry
+        self.rows = rows if registry else None  # a folder is nobody else's
+
+    @property
+    def places(self) -> tuple[Registry, ...]:
+        """Every registry that may hold a directory."""
+        return tuple(place for place in (self.registry, self.rows) if place)
 
     def put(self, directory: Path) -> str:
-        """Keep a copy of a directory under the digest of its content; again is no fault."""
-        digest = digest_of(directory)
-        if not self._has(digest):
-            with self._temporary() as temporary:
-                shutil.copytree(directory, temporary / "content")
-                self._keep(temporary / "content", digest)
-        if self.registry:
-            with tempfile.TemporaryFile(dir=self.root) as tar:
-                archive.pack(self._path(digest), tar)
-                self.registry.push(_tag("dir", digest), DIRECTORY, tar)
-        return digest
+        """Keep a copy of a model under the digest of its content; again is no fault."""
+        return self._put(directory, self.registry)
+
+    def put_rows(self, directory: Path, public: bool) -> str:
+        """The same for what holds rows, or hashes of them. Others can read it only if it is
+        `public`.
+
+        Raises:
+            RefusedError: They could; nothing was pushed.
+        """
+        if self.registry and not self.rows and not public:
+            raise privacy.refuse_unnamed(self.registry)
+        if self.rows and not public:
+            privacy.refuse_readable(self.rows)
+        return self._put(directory, self.rows or self.registry)
 
     def fetch(self, digest: str) -> Path:
         """The directory with this digest, checked byte for byte.
@@ -58,11 +70,12 @@ class Store:
         path = self._path(digest)
         found = path.exists()
         if self.registry and not self._has(digest):
-            found = self._pull(self.registry, digest)
+            found = any(self._pull(place, digest) for place in self.places)
         if not found:
+            where = " and ".join(map(str, self.places or [self.root]))
             raise MissingError(
-                f"{digest} is not in the store {self.registry or self.root}: it was deleted, or"
-                " packaged elsewhere; run `model train` and `model package` at its source commit"
+                f"{digest} is not in the store {where}: it was deleted, or packaged elsewhere; run"
+                " `model train` and `model package` at its source commit"
             )
         return check_digest(path, digest)
 
@@ -89,7 +102,7 @@ class Store:
     def find(self, key: str) -> Provenance | None:
         """The candidate that these inputs gave, when its artefacts are still whole."""
         if self.registry:
-            return self._find(self.registry, key)
+            return self._find(key)
         found = self._read("inputs", key)
         return found if found and self._has(found.model) and self._has(found.data.holdout) else None
 
@@ -112,14 +125,28 @@ class Store:
             raise InputError(f"{what} with {prefix!r}; packaged: {known}")
         return f"sha256:{found[0]}"
 
-    def _find(self, registry: Registry, key: str) -> Provenance | None:
+    def _find(self, key: str) -> Provenance | None:
         try:
             found = self._read("inputs", key)
         except DeniedError:  # so answers ghcr.io for a repository that nobody pushed to yet
             return None
         digests = (found.model, found.data.holdout) if found else ()
-        there = all(registry.digest(_tag("dir", digest)) for digest in digests)
-        return found if there else None
+        for digest in digests:
+            if not any(place.digest(_tag("dir", digest)) for place in self.places):
+                return None
+        return found
+
+    def _put(self, directory: Path, place: Registry | None) -> str:
+        digest = digest_of(directory)
+        if not self._has(digest):
+            with self._temporary() as temporary:
+                shutil.copytree(directory, temporary / "content")
+                self._keep(temporary / "content", digest)
+        if place:
+            with tempfile.TemporaryFile(dir=self.root) as tar:
+                archive.pack(self._path(digest), tar)
+                place.push(_tag("dir", digest), DIRECTORY, tar)
+        return digest
 
     def _pull(self, registry: Registry, digest: str) -> bool:
         """Bring a directory from the registry; it is not visible before it was checked."""

@@ -39,6 +39,7 @@ class Workspace:
     root: Path
     state: Path  # what this machine keeps and git does not: store, pull requests, processes
     registry: str | None = None  # the store of record, where the machine's is a copy only
+    rows: str | None = None  # a registry for rows, where not everybody may see them
     now: Callable[[], dt.datetime] = field(default=_now)  # the clock that verifies
     _ledgers: dict[str, Ledger] = field(default_factory=dict, repr=False, compare=False)
     _objects: dict[str, KnownObjects] = field(default_factory=dict, repr=False, compare=False)
@@ -46,7 +47,7 @@ class Workspace:
     @classmethod
     def find(cls, start: Path) -> "Workspace":
         """The project that `start` lies in. MODEL_STATE moves what this machine keeps, MODEL_STORE
-        names an OCI registry that keeps the models.
+        names an OCI registry that keeps the models, MODEL_ROWS one that keeps their rows.
 
         Raises:
             InputError: No folder from here upwards holds params.yaml.
@@ -54,7 +55,8 @@ class Workspace:
         for folder in (start, *start.parents):
             if (folder / "params.yaml").is_file():
                 state = Path(os.environ.get("MODEL_STATE") or folder / ".model")
-                return cls(folder, state, os.environ.get("MODEL_STORE") or None)
+                models, rows = (os.environ.get(f"MODEL_{x}") or None for x in ("STORE", "ROWS"))
+                return cls(folder, state, models, rows)
         raise InputError(f"{start}: no params.yaml here or above; run this inside the project")
 
     @cached_property
@@ -85,7 +87,8 @@ class Workspace:
         from .registry import Registry
         from .store import Store
 
-        return Store(self.state / "store", Registry(self.registry) if self.registry else None)
+        models, rows = (Registry(n) if n else None for n in (self.registry, self.rows))
+        return Store(self.state / "store", models, rows)
 
     @cached_property
     def github(self) -> "GitHub | None":
