@@ -1,6 +1,7 @@
 """Rows go to a registry that others can read only where params.yaml says that they are public."""
 
 import itertools
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from .registry_server import Server
 from .test_archive import plant
 from .test_connection import HASH
 
+PROJECT = Path(__file__).parents[2]
 COUNT = itertools.count()
 
 
@@ -101,6 +103,22 @@ def test_without_a_private_registry_nothing_is_packaged(
         play.here.git.run("commit", "--all", "-qm", "Everybody may see the rows")
         made = package.package(workspace.Workspace(play.here.root, tmp_path / "state", str(public)))
         assert {*folders(public)} >= {tag_of(made.model), tag_of(made.data.holdout)}
+
+
+@pytest.mark.slow
+def test_the_job_that_packages_reads_the_rows_itself(project: Path, tmp_path: Path) -> None:
+    """What the job that trained hands on, everybody can read in a public repository."""
+    with sandbox.sandbox(project) as play:
+        play.candidate({})
+        shutil.rmtree(play.here.candidate / "holdout")
+        here = workspace.Workspace(play.here.root, tmp_path / "state")
+        made = package.package(here)
+        assert here.store.fetch(made.data.holdout)
+        workflow = yaml.safe_load((PROJECT / ".github/workflows/train.yml").read_text())
+        (handed,) = (
+            s["with"] for s in workflow["jobs"]["train"]["steps"] if "path" in s.get("with", {})
+        )
+        assert {"!candidate/holdout", "!candidate/fitted"} <= {*handed["path"].split()}
 
 
 def test_a_private_registry_that_strangers_can_read_gets_no_rows(

@@ -83,13 +83,11 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
     from .. import schema, split
     from ..features import Signature, category_texts, to_frame
     from ..model import build
-    from .artifact import Model, ModelCard, digest_of, replace_directory, write_model
+    from .artifact import Model, ModelCard, write_model
     from .export import served_by
     from .profile import profile
 
-    frame = schema.checked(params, root)
-    held_out = split.holdout_mask(frame, params)
-    fit_rows, holdout = frame[~held_out].reset_index(drop=True), frame[held_out]
+    frame, fit_rows, holdout = _parts(params, root)
     if len(fit_rows) < MIN_ROWS or len(holdout) < MIN_ROWS:
         raise InputError(
             f"{params.data.source}: {len(fit_rows)} rows to train on and {len(holdout)} held out;"
@@ -127,15 +125,37 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
     reference = profile(inputs, columns, model.scores(inputs))
     golden = _golden(signature, runtime, inputs)
     digest = write_model(directory / "model", card, estimator, reference, golden, onnx)
-    temporary = directory / ".holdout.tmp"
-    temporary.mkdir(exist_ok=True)
-    holdout.to_parquet(temporary / "holdout.parquet", index=False)
-    replace_directory(temporary, directory / "holdout")
-    candidate = Candidate(
-        input_key(params, root), digest, split.digest(fit_rows), digest_of(directory / "holdout")
-    )
+    kept = _keep(directory, "holdout", holdout)
+    candidate = Candidate(input_key(params, root), digest, split.digest(fit_rows), kept)
     candidate.write(directory)
     return candidate
+
+
+def write_rows(params: Params, root: Path, directory: Path) -> None:
+    """Write the rows of a candidate again. The job that trains hands none on, because everybody can
+    read what jobs of a public repository hand on; the job that packages reads them itself."""
+    _, _, holdout = _parts(params, root)
+    _keep(directory, "holdout", holdout)
+
+
+def _parts(params: Params, root: Path) -> tuple["pd.DataFrame", "pd.DataFrame", "pd.DataFrame"]:
+    """All rows, those to fit on, and those held out."""
+    from .. import schema, split
+
+    frame = schema.checked(params, root)
+    held_out = split.holdout_mask(frame, params)
+    return frame, frame[~held_out].reset_index(drop=True), frame[held_out]
+
+
+def _keep(directory: Path, name: str, table: "pd.DataFrame") -> str:
+    """Write a table as a directory of its own; its digest."""
+    from .artifact import digest_of, replace_directory
+
+    temporary = directory / f".{name}.tmp"
+    temporary.mkdir(exist_ok=True)
+    table.to_parquet(temporary / f"{name}.parquet", index=False)
+    replace_directory(temporary, directory / name)
+    return digest_of(directory / name)
 
 
 def read_holdout(directory: Path) -> "pd.DataFrame":

@@ -4,7 +4,7 @@ from ..config import Params
 from ..errors import RefusedError
 from ..files import read_json
 from ..pipeline.artifact import check_digest
-from ..pipeline.train import Candidate, input_key
+from ..pipeline.train import Candidate, input_key, write_rows
 from .attestation import trust
 from .image import build, published, push, smoke_test, tag
 from .record import DataDigests, Provenance, Source
@@ -25,6 +25,8 @@ def package(workspace: Workspace, run: str | None = None, image: str | None = No
     _refuse_uncommitted(workspace, workspace.params)
     if candidate.key != input_key(workspace.params, workspace.root):
         raise RefusedError("the candidate was trained from other inputs: run `model train`")
+    if not (workspace.candidate / "holdout").exists():
+        write_rows(workspace.params, workspace.root, workspace.candidate)
     check_digest(workspace.candidate / "model", candidate.model)
     check_digest(workspace.candidate / "holdout", candidate.holdout)
     store.put_rows(workspace.candidate / "holdout", workspace.params.data.public)
