@@ -46,6 +46,7 @@ from {{ cookiecutter.package_name }}.pipeline import (
     profile,
     report,
     slices,
+    synthetic,
     train,
 )
 from {{ cookiecutter.package_name }}.release import (
@@ -264,6 +265,7 @@ __all__ = [
     "steps",
     "store",
     "supervisor",
+    "synthetic",
     "tables",
     "template",
     "token",

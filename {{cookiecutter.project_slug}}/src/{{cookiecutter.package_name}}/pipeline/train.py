@@ -4,7 +4,7 @@ import platform
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,14 +19,13 @@ if TYPE_CHECKING:
 CODE = (
     "data.py", "schema.py", "features.py", "split.py", "model.py",
     "runtime.py", "pipeline/artifact.py", "pipeline/export.py", "pipeline/parity.py",
-    "pipeline/profile.py", "pipeline/train.py",
+    "pipeline/profile.py", "pipeline/synthetic.py", "pipeline/train.py",
 )  # fmt: skip
 LIBRARIES = (
     "numpy", "onnx", "onnxruntime", "pandas", "protobuf", "scikit-learn", "scipy", "skl2onnx",
     "skops",
 )  # fmt: skip
 MIN_ROWS, MAX_ROWS = 20, 10_000  # of a part; of the fitted rows that parity is shown on
-GOLDEN_ROWS = 5
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,8 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
     from ..model import build
     from .artifact import Model, ModelCard, write_model
     from .export import served_by
-    from .profile import profile
+    from .profile import Profile, profile
+    from .synthetic import golden_requests
 
     frame, fit_rows, holdout = _parts(params, root)
     if len(fit_rows) < MIN_ROWS or len(holdout) < MIN_ROWS:
@@ -123,7 +123,8 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
     shown = to_frame(pd.concat([fit_rows.head(MAX_ROWS), holdout]), columns)
     card, runtime, onnx = served_by(model, shown)
     reference = profile(inputs, columns, model.scores(inputs))
-    golden = _golden(signature, runtime, inputs)
+    told = msgspec.convert(reference, Profile)
+    golden = golden_requests(signature, runtime, told, inputs, params.seed)
     digest = write_model(directory / "model", card, estimator, reference, golden, onnx)
     kept = _keep(directory, "holdout", holdout)
     candidate = Candidate(input_key(params, root), digest, split.digest(fit_rows), kept)
@@ -163,26 +164,3 @@ def read_holdout(directory: Path) -> "pd.DataFrame":
     import pandas as pd
 
     return pd.read_parquet(directory / "holdout.parquet")
-
-
-def _golden(signature: Any, runtime: Any, inputs: Any) -> list[dict[str, Any]]:
-    """A few training rows with their answers, as a caller would send them; the last row has each
-    column that may be missing, missing."""
-    from ..features import to_frame, to_inputs
-
-    columns = signature.columns
-    places = range(0, len(inputs), max(1, len(inputs) // GOLDEN_ROWS))[:GOLDEN_ROWS]
-    rows = [
-        {c.name: _as_sent(inputs[c.name].iloc[place], c.type) for c in columns} for place in places
-    ]
-    rows.append(rows[0] | {c.name: None for c in columns if c.nullable})
-    table = {c.name: [row[c.name] for row in rows] for c in columns}
-    answers = signature.answers(runtime.scores(to_inputs(to_frame(table, columns), signature)))
-    return [{"row": row, "answer": answer} for row, answer in zip(rows, answers, strict=True)]
-
-
-def _as_sent(value: Any, kind: str) -> float | str | None:
-    """A typed value as people write it: 17.99, not all digits of the float32 next to it."""
-    if kind == "category":
-        return value or None
-    return None if value != value else float(str(value))
