@@ -95,7 +95,7 @@ def test_an_unexpected_fault_is_one_line_too(
     monkeypatch.setattr(workspace.Workspace, "find", fault)
     code, _, err = run("status")
     assert (code, err) == (
-        1, "model: unexpected RuntimeError: two lines (MODEL_DEBUG=1 shows where)\n",
+        1, "model: unexpected RuntimeError in app.py, line 36 (MODEL_DEBUG=1 shows all of it)\n",
     )  # fmt: skip
 
 

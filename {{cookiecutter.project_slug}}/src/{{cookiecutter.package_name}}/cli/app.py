@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..environments import Environment as Environment
-from ..errors import ModelError
+from ..errors import ModelError, unexpected
 from .progress import watched
 
 if TYPE_CHECKING:
@@ -105,6 +105,5 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("MODEL_DEBUG"):
             raise
-        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        typer.echo(f"model: unexpected {what} (MODEL_DEBUG=1 shows where)", err=True)
+        typer.echo(f"model: {unexpected(error)} (MODEL_DEBUG=1 shows all of it)", err=True)
         sys.exit(1)

@@ -15,8 +15,15 @@ if TYPE_CHECKING:
 
 
 @app.command("check-data")
-def check_data(as_json: Json = False) -> None:
+def check_data(
+    values: Annotated[
+        bool, typer.Option("--values", help="Quote what is wrong; nobody else should see it.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Check every row against the schema of params.yaml.
+
+    Values are quoted with --values, or where params.yaml says that the data is public.
 
     Example: model check-data
     """
@@ -24,7 +31,7 @@ def check_data(as_json: Json = False) -> None:
 
     here = workspace()
     frame = data.load(here.params, here.root)
-    faults = schema.check(frame, here.params)
+    faults = schema.check(frame, here.params, values or here.params.data.public)
     named = [{"row": f.row, "column": f.column, "message": f.message} for f in faults]
     facts = {"rows": len(frame), "columns": len(frame.columns), "faults": named}
     good = f"{here.params.data.source}: {len(frame)} rows, {len(frame.columns)} columns, all valid"

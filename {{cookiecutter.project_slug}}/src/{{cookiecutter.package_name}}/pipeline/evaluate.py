@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from ..features import InvalidRowsError, Signature, category_texts, refused, to_frame
+from ..features import FEW, InvalidRowsError, Signature, category_texts, refused, to_frame
 from ..runtime import load
 from ..serving.decoder import Decoder
 from .artifact import Model
@@ -26,10 +26,11 @@ def evaluate(
     candidate: Path, champion: Path | None, holdout: pd.DataFrame, *, candidate_digest: str,
     champion_digest: str | None, holdout_digest: str, slices: Sequence[str] = (),
     mandatory: Sequence[str] = (), slice_metric: str | None = None, min_rows: int = 30,
-    seed: int = 0, resamples: int = 1000,
+    seed: int = 0, resamples: int = 1000, few: int = FEW,
 ) -> tuple[Evaluation, Scored]:  # fmt: skip
     """Evaluate a model directory on raw holdout rows, and against a champion where there is one.
     Slices default to the candidate's categories; the `mandatory` columns of the policy are added.
+    Categories of fewer than `few` rows are not named.
     Of a champion that cannot be compared fairly only the digest is kept, and `incomparable` says
     why.
 
@@ -57,7 +58,7 @@ def evaluate(
     parts = []
     chosen = slices or [c.name for c in told.columns if c.type == "category"]
     for column in dict.fromkeys((*chosen, *mandatory)):
-        for value, mask in slices_of(holdout, column, told):
+        for value, mask in slices_of(holdout, column, told, few):
             found = compare(scored.rows(mask), [metric], seed=seed, resamples=resamples).get(metric)
             rows = int(mask.sum())
             parts.append(Slice(
@@ -112,7 +113,7 @@ def _truth(holdout: pd.DataFrame, told: Signature) -> np.ndarray:
     if not known.all():
         row = int(np.argmin(known))
         wanted = " or ".join(map(repr, told.classes)) or "a number"
-        raise InputError(f"holdout: row {row}: {told.target} is {values.iloc[row]!r}, not {wanted}")
+        raise InputError(f"holdout: row {row}: {told.target} is not {wanted}")
     if len(np.unique(y)) < 2:
         raise InputError(f"holdout: one {told.target} only in {len(y)} rows; hold out more rows")
     return y
