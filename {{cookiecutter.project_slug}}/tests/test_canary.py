@@ -134,7 +134,9 @@ def test_the_life_of_a_model_shows_nobody_s_values(
         monkeypatch.setenv("MODEL_STATE", str(state))
         said = [run(*verb.split()) for verb in ("check-data", "train", "evaluate", "gate --json")]
         said += [run("report"), run("package"), run("promote", "staging", "--json")]
-        assert "town = A" in (root / "candidate" / "report.md").read_text(), "towns of many are named"
+        assert "town = A" in (root / "candidate" / "report.md").read_text(), (
+            "towns of many are named"
+        )
         branch = json.loads(said[-1].partition("\n}")[0] + "\n}")["branch"]
         play.merge(branch)
         said += [run("release", "staging"), run("status", "--json"), run("history", "staging")]

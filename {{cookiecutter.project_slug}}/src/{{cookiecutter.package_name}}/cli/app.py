@@ -80,6 +80,7 @@ def main() -> None:
     """Run a verb; a fault that a person can mend is one line, without a traceback."""
     gc.set_threshold(100_000, 10, 10)  # what start-up makes stays: looking for cycles in it is slow
     from . import (  # noqa: F401 - verbs
+        forget,
         github,
         history,
         ledger,

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from ..config import Environment, parse
 from ..environments import folder as folder, record_path as record_path
@@ -30,6 +30,12 @@ class DataDigests(Strict):
     train: Digest
     holdout: Digest
 
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The directories of rows in the store; of the training rows there is only a digest."""
+        found = self.model_dump(exclude={"train"}).values()
+        return tuple(digest for digest in found if digest)
+
 
 class Replaces(Strict):
     """What the reviewer compared against: the model, and the entry of the ledger that made it run.
@@ -51,6 +57,18 @@ class Provenance(Strict):
     key: Digest = Field(description="the digest of everything that decided the model")
     image: Image | None = None
     trust: Literal["attested", "digest"] = "digest"
+
+
+class Erased(Strict):
+    """Rows that were erased on purpose, and stay so; what was released with them stands."""
+
+    rows: Digest
+    time: AwareDatetime
+    reason: Annotated[str, Field(min_length=1, max_length=2000)]
+    by: str | None = None
+
+    def __str__(self) -> str:
+        return f"{short(self.rows)} was erased on {self.time:%Y-%m-%d}: {self.reason}"
 
 
 class Record(Strict):

@@ -1,6 +1,5 @@
 """Where artefacts are kept: a content-addressed folder, which an OCI registry may stand behind."""
 
-import io
 import os
 import shutil
 import tempfile
@@ -8,22 +7,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..config import parse
 from ..errors import InputError, RefusedError
-from ..files import canonical_json, write_atomically
+from ..files import canonical_json
 from ..pipeline.artifact import check_digest, digest_of
 from . import archive, privacy
 from .connection import DeniedError
-from .record import Provenance, short
+from .notes import NOTE as NOTE, Notes, tag as _tag
+from .record import Erased, Provenance, short
 from .registry import Registry
 
 DIRECTORY = "application/vnd.model.directory.v1.tar"
-NOTE = "application/vnd.model.note.v1+json"
-MAX_NOTE = 1_000_000  # bytes
 
 
 class MissingError(RefusedError):
     """An artefact is not there; it may come back."""
+
+
+class ErasedError(RefusedError):
+    """Rows were erased on purpose; they do not come back."""
+
+    def __init__(self, note: Erased) -> None:
+        super().__init__(f"{note}; `model promote` needs rows that are there")
+        self.note = note
 
 
 class Store:
@@ -38,6 +43,7 @@ class Store:
     ) -> None:
         self.root, self.registry = root, registry
         self.rows = rows if registry else None  # a folder is nobody else's
+        self.notes = Notes(root, registry)
 
     @property
     def places(self) -> tuple[Registry, ...]:
@@ -53,8 +59,10 @@ class Store:
         `public`.
 
         Raises:
-            RefusedError: They could; nothing was pushed.
+            RefusedError: They could, or the rows were erased; nothing was pushed.
         """
+        if note := self.erased(digest_of(directory)):
+            raise RefusedError(f"{note}; take these rows out of the data, and train again")
         if self.registry and not self.rows and not public:
             raise privacy.refuse_unnamed(self.registry)
         if self.rows and not public:
@@ -72,6 +80,8 @@ class Store:
         if self.registry and not self._has(digest):
             found = any(self._pull(place, digest) for place in self.places)
         if not found:
+            if note := self.erased(digest):
+                raise ErasedError(note)
             where = " and ".join(map(str, self.places or [self.root]))
             raise MissingError(
                 f"{digest} is not in the store {where}: it was deleted, or packaged elsewhere; run"
@@ -83,10 +93,34 @@ class Store:
         """Remember how a candidate was made, and that these inputs give this model."""
         text = canonical_json(provenance.model_dump(mode="json"))
         for kind, digest in (("candidate", provenance.model), ("inputs", provenance.key)):
-            if self.registry:
-                self.registry.push(_tag(kind, digest), NOTE, io.BytesIO(text.encode()))
-            else:
-                write_atomically(self._note(kind, digest), text)
+            self.notes.write(kind, digest, text)
+
+    def erased(self, digest: str) -> Erased | None:
+        """The note of rows that were erased on purpose."""
+        found = self.notes.read("erased", digest, Erased)
+        return found if found and found.rows == digest else None
+
+    def erase(self, note: Erased) -> None:
+        """Delete rows here and in each registry, then note it; again is no fault.
+
+        Raises:
+            RefusedError: A registry does not delete; nothing was noted.
+        """
+        for place in self.places:
+            place.delete(_tag("dir", note.rows))
+        shutil.rmtree(self._path(note.rows), ignore_errors=True)
+        self.notes.write("erased", note.rows, canonical_json(note.model_dump(mode="json")))
+
+    def size(self, digest: str) -> int | None:
+        """The bytes of a directory; None where it is not in the store."""
+        path, tag = self._path(digest), _tag("dir", digest)
+        if path.exists():
+            return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        return next((size for place in self.places if (size := place.size(tag)) is not None), None)
+
+    def candidates(self) -> list[Provenance]:
+        """Every candidate that was packaged here, by its digest."""
+        return [self.provenance(f"sha256:{name}") for name in self.notes.candidates()]
 
     def provenance(self, digest: str) -> Provenance:
         """How a packaged candidate was made.
@@ -94,7 +128,7 @@ class Store:
         Raises:
             RefusedError: It was never packaged here.
         """
-        found = self._read("candidate", digest)
+        found = self.notes.provenance("candidate", digest)
         if found is None:
             raise RefusedError(f"{digest} was never packaged here: run `model package`")
         return found
@@ -103,7 +137,7 @@ class Store:
         """The candidate that these inputs gave, when its artefacts are still whole."""
         if self.registry:
             return self._find(key)
-        found = self._read("inputs", key)
+        found = self.notes.provenance("inputs", key)
         return found if found and self._has(found.model) and self._has(found.data.holdout) else None
 
     def complete(self, prefix: str) -> str:
@@ -113,11 +147,7 @@ class Store:
             InputError: None, or several do.
         """
         start = prefix.removeprefix("sha256:")
-        if self.registry:
-            tags = [tag.partition("-") for tag in self.registry.tags()]
-            names = sorted(name for kind, _, name in tags if kind == "candidate")
-        else:
-            names = sorted(path.stem for path in (self.root / "candidates").glob("*.json"))
+        names = self.notes.candidates()
         found = [name for name in names if start and name.startswith(start)]
         if len(found) != 1:
             what = "several candidates start" if found else "no packaged candidate starts"
@@ -127,7 +157,7 @@ class Store:
 
     def _find(self, key: str) -> Provenance | None:
         try:
-            found = self._read("inputs", key)
+            found = self.notes.provenance("inputs", key)
         except DeniedError:  # so answers ghcr.io for a repository that nobody pushed to yet
             return None
         digests = (found.model, found.data.holdout) if found else ()
@@ -184,24 +214,3 @@ class Store:
 
     def _path(self, digest: str) -> Path:
         return self.root / "sha256" / digest.removeprefix("sha256:")
-
-    def _note(self, kind: str, digest: str) -> Path:
-        folder = {"candidate": "candidates", "inputs": "inputs"}[kind]
-        return self.root / folder / f"{digest.removeprefix('sha256:')}.json"
-
-    def _read(self, kind: str, digest: str) -> Provenance | None:
-        if self.registry is None:
-            path = self._note(kind, digest)
-            return parse(path.read_bytes(), Provenance, str(path)) if path.exists() else None
-        tag, note = _tag(kind, digest), io.BytesIO()
-        if not self.registry.pull(tag, NOTE, note, MAX_NOTE):
-            return None
-        found = parse(note.getvalue(), Provenance, f"{self.registry}:{tag}")
-        if digest != (found.model if kind == "candidate" else found.key):
-            raise RefusedError(f"{self.registry}:{tag}: is about {found.model}; not believed")
-        return found
-
-
-def _tag(kind: str, digest: str) -> str:
-    """Tags, so that whoever deletes untagged artefacts deletes none of these."""
-    return f"{kind}-{digest.removeprefix('sha256:')}"
