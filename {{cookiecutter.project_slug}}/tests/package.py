@@ -17,6 +17,7 @@ from {{ cookiecutter.package_name }} import (
 )
 from {{ cookiecutter.package_name }}.cli import (
     app as cli_app,
+    forget as cli_forget,
     github as cli_github,
     history as cli_history,
     ledger as cli_ledger,
@@ -83,6 +84,7 @@ from {{ cookiecutter.package_name }}.release import (
     ledger_reader,
     libraries,
     main_line,
+    notes,
     observe,
     order,
     own_code,
@@ -158,6 +160,7 @@ __all__ = [
     "cells",
     "change",
     "cli_app",
+    "cli_forget",
     "cli_github",
     "cli_history",
     "cli_ledger",
@@ -214,6 +217,7 @@ __all__ = [
     "metrics",
     "model",
     "monitor",
+    "notes",
     "observe",
     "openapi",
     "order",
