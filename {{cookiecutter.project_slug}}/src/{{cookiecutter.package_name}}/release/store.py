@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import InputError, RefusedError
@@ -61,8 +61,9 @@ class Store:
         Raises:
             RefusedError: They could, or the rows were erased; nothing was pushed.
         """
-        if note := self.erased(digest_of(directory)):
-            raise RefusedError(f"{note}; take these rows out of the data, and train again")
+        with suppress(DeniedError):  # so answers ghcr.io for a repository nobody pushed to yet
+            if note := self.erased(digest_of(directory)):
+                raise RefusedError(f"{note}; take these rows out of the data, and train again")
         if self.registry and not self.rows and not public:
             raise privacy.refuse_unnamed(self.registry)
         if self.rows and not public:
