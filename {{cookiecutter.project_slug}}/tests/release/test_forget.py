@@ -198,7 +198,11 @@ def test_a_registry_gives_erased_rows_to_nobody(server: Server, rows: Path, tmp_
     url = f"http://{host}/v2/{path}"
     told = httpx.get(f"{url}/manifests/{tag}", headers=accept, trust_env=False).json()
     note = record.Erased(rows=digest, time=dt.datetime.now(dt.UTC), reason=WHY)
+    elsewhere = store.Store(tmp_path / "elsewhere", registry.Registry(name))
+    assert here.size(digest) == len(b"Ann, 39")
+    assert (elsewhere.size(digest) or 0) >= len(b"Ann, 39")  # in an archive
     here.erase(note)
+    assert elsewhere.size(digest) is None
     assert tag not in registry.Registry(name).tags()
     layer = httpx.get(f"{url}/blobs/{told['layers'][0]['digest']}", trust_env=False)
     assert layer.status_code == 404
