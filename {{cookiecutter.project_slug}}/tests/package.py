@@ -19,6 +19,7 @@ from {{ cookiecutter.package_name }} import (
 )
 from {{ cookiecutter.package_name }}.cli import (
     app as cli_app,
+    forget as cli_forget,
     github as cli_github,
     history as cli_history,
     ledger as cli_ledger,
@@ -56,6 +57,7 @@ from {{ cookiecutter.package_name }}.pipeline import (
     report,
     reproduce,
     slices,
+    synthetic,
     train,
 )
 from {{ cookiecutter.package_name }}.release import (
@@ -78,6 +80,7 @@ from {{ cookiecutter.package_name }}.release import (
     findings,
     follow,
     follow_up,
+    forget,
     git,
     git_environment,
     git_objects,
@@ -96,6 +99,7 @@ from {{ cookiecutter.package_name }}.release import (
     limits_server,
     main_line,
     measure,
+    notes,
     observe,
     order,
     own_code,
@@ -104,6 +108,7 @@ from {{ cookiecutter.package_name }}.release import (
     pending,
     picture,
     pin,
+    privacy,
     promote,
     proposal,
     protection,
@@ -126,6 +131,7 @@ from {{ cookiecutter.package_name }}.release import (
     template,
     verify,
     watch,
+    work_tree,
     workspace,
 )
 from {{ cookiecutter.package_name }}.serving import (
@@ -174,6 +180,7 @@ __all__ = [
     "change",
     "checkout",
     "cli_app",
+    "cli_forget",
     "cli_github",
     "cli_history",
     "cli_ledger",
@@ -210,6 +217,7 @@ __all__ = [
     "fitted",
     "follow",
     "follow_up",
+    "forget",
     "gate",
     "git",
     "git_environment",
@@ -238,6 +246,7 @@ __all__ = [
     "metrics",
     "model",
     "monitor",
+    "notes",
     "observe",
     "openapi",
     "order",
@@ -256,6 +265,7 @@ __all__ = [
     "plots",
     "predict",
     "prediction_log",
+    "privacy",
     "profile",
     "progress",
     "promote",
@@ -294,6 +304,7 @@ __all__ = [
     "steps",
     "store",
     "supervisor",
+    "synthetic",
     "tables",
     "template",
     "token",
@@ -302,6 +313,7 @@ __all__ = [
     "verify",
     "warm_up",
     "watch",
+    "work_tree",
     "workers",
     "workspace",
 ]

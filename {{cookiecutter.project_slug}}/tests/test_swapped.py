@@ -27,6 +27,7 @@ from .package import (
     sandbox,
     store,
     train,
+    work_tree,
 )
 from .pipeline.models import Built, cancer, fit, judge
 from .swap import swap_after_check
@@ -179,7 +180,7 @@ def test_a_candidate_comes_back_from_the_store_as_it_was_checked(
     (other / "golden.json").write_text("[]")
     shutil.rmtree(world.here.candidate)
     swapped = swap_after_check(monkeypatch, world.here.store.fetch(digest), other)
-    assert world.here.restore_candidate(known.key) == digest
+    assert work_tree.restore_candidate(world.here, known.key) == digest
     assert swapped
     assert contents.digest_of(world.here.candidate / "model") == digest
 

@@ -39,6 +39,7 @@ class Data(Strict):
     drop: tuple[str, ...] = Field((), description="columns the model must not see")
     key: tuple[str, ...] = Field((), description="columns that together identify a row")
     columns: dict[str, ColumnRule] = Field({})
+    public: bool = Field(False, description="whether everybody may see the rows")
 
 
 class Split(Strict):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 MISSING, NO_NUMBER = "is missing", "is not a number"  # why a value is refused
 UNKNOWN_CATEGORY = "is no known category"
+FEW = 5  # rows: what fewer have is not named in reports, as it may be one person's
 _FLOATS = (np.float16, np.float32, np.float64)  # where NaN is missing, and nothing else
 
 
@@ -115,14 +116,9 @@ def numbers(values: "Sequence[Any] | pd.Series", column: str) -> np.ndarray:
     Raises:
         InvalidRowsError: A value is not a number, or does not fit float32.
     """
-    import pandas as pd
-
     found, bad = parsed_numbers(values)
     if bad.any():
-        rows, shown = np.flatnonzero(bad), pd.Series(values)
-        raise InvalidRowsError(
-            [Fault(int(row), column, f"{shown.iloc[row]!r} {NO_NUMBER}") for row in rows]
-        )
+        raise InvalidRowsError([Fault(int(row), column, NO_NUMBER) for row in np.flatnonzero(bad)])
     return found
 
 
@@ -210,9 +206,7 @@ def refused(frame: "pd.DataFrame", signature: Signature) -> list[Fault]:
     for column in signature.columns:
         values = frame[column.name].to_numpy()
         for reason, mask in refusals(values, column):
-            for row in np.flatnonzero(mask):
-                value = "" if reason == MISSING else f"{values[row]!r} "
-                faults.append(Fault(int(row), column.name, value + reason))
+            faults += [Fault(int(row), column.name, reason) for row in np.flatnonzero(mask)]
     return sorted(faults, key=lambda fault: (fault.row or 0, fault.column))
 
 

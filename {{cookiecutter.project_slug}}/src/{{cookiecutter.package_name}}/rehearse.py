@@ -27,6 +27,7 @@ from .pipeline.html import page
 from .pipeline.markdown import block, escape
 from .pipeline.train import read_holdout
 from .plain import lines, message
+from .release import work_tree
 from .release.deploy import deploy, prediction_log, stop
 from .release.record import short
 from .sandbox import Sandbox, sandbox
@@ -165,11 +166,11 @@ def _play(play: Rehearsal, own: dict[str, Any]) -> None:
 def _first(play: Rehearsal, simple: dict[str, Any], own: dict[str, Any]) -> str:
     """The simple model where policy.yaml lets it pass, else today's with another seed."""
     digest = play.scene.candidate({"model": simple})
-    evaluation, _ = play.scene.here.evaluate_candidate("production")
+    evaluation, _ = work_tree.evaluate_candidate(play.scene.here, "production")
     rules = gate.judge(evaluation, play.scene.here.policy)
     if not gate.passed(rules):
         digest = play.scene.candidate({"model": own, "seed": play.scene.here.params.seed + 1})
-        evaluation, _ = play.scene.here.evaluate_candidate("production")
+        evaluation, _ = work_tree.evaluate_candidate(play.scene.here, "production")
         rules = gate.judge(evaluation, play.scene.here.policy)
     return f"{short(digest)}  {report.headline(evaluation, message)}"
 

@@ -22,7 +22,7 @@ def checked(params: Params, root: Path) -> pd.DataFrame:
         RefusedError: The first ten faults by row and column, and how many there are.
     """
     frame = load(params, root)
-    faults = check(frame, params)
+    faults = check(frame, params, values=params.data.public)
     if faults:
         raise RefusedError(f"{params.data.source}: {describe(faults)}")
     return pd.DataFrame(
@@ -35,8 +35,9 @@ def checked(params: Params, root: Path) -> pd.DataFrame:
     )
 
 
-def check(frame: pd.DataFrame, params: Params) -> list[Fault]:
-    """Every value that breaks the schema, by row, then column. Empty when all rows are valid."""
+def check(frame: pd.DataFrame, params: Params, values: bool = False) -> list[Fault]:
+    """Every value that breaks the schema, by row, then column. Empty when all rows are valid. The
+    `values` themselves are quoted only where nobody else reads it, or everybody may."""
     import pandera.pandas as pa
 
     data = params.data
@@ -56,7 +57,7 @@ def check(frame: pd.DataFrame, params: Params) -> list[Fault]:
         if column not in frame
     ]
     if data.target in frame:
-        faults += _target_faults(frame[data.target], params)
+        faults += _target_faults(frame[data.target], params, values)
     checked = [c for c in frame.columns if c not in (data.target, *data.drop) or c in target_rule]
     schema = pa.DataFrameSchema(
         {name: pa.Column(checks=_checks(frame, params, name), nullable=True) for name in checked}
@@ -66,7 +67,8 @@ def check(frame: pd.DataFrame, params: Params) -> list[Fault]:
     except pa.errors.SchemaErrors as error:
         for case in error.failure_cases.to_dict("records"):
             row = case["index"]
-            value = "" if pd.isna(row) else f"{category_text(case['failure_case'])!r} "
+            quoted = values and not pd.isna(row)
+            value = f"{category_text(case['failure_case'])!r} " if quoted else ""
             faults.append(
                 Fault(
                     None if pd.isna(row) else int(row), str(case["column"]), value + case["check"]
@@ -130,15 +132,15 @@ def describe(faults: list[Fault], most: int = 10) -> str:
     return "\n".join(lines)
 
 
-def _target_faults(target: pd.Series, params: Params) -> list[Fault]:
+def _target_faults(target: pd.Series, params: Params, values: bool) -> list[Fault]:
     name = params.data.target
     faults = [Fault(int(row), name, "is missing") for row in np.flatnonzero(target.isna())]
     classes = sorted(set(category_texts(target)) - {""})
     if params.task == "classification":
         if len(classes) != 2:
-            shown = ", ".join(classes[:5])
+            shown = f" ({', '.join(classes[:5])})" if values else ""
             faults.append(
-                Fault(None, name, f"has {len(classes)} classes ({shown}), needs exactly two")
+                Fault(None, name, f"has {len(classes)} classes{shown}, needs exactly two")
             )
         elif params.data.positive not in (None, *classes):
             faults.append(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ..package import artifact, candidate_lock, errors, package, sandbox, train
+from ..package import artifact, candidate_lock, errors, package, sandbox, train, work_tree
 
 NAME = train.__name__.split(".")[0]
 VERB = f"from {NAME}.cli.app import main; main()"
@@ -140,7 +140,7 @@ def test_a_model_without_one_of_its_files_is_refused_and_never_offered(
     before, found = whole(world), damaged(world, name)
     for act in (
         lambda: package.package(world.here),
-        lambda: world.here.evaluate_candidate("staging"),
+        lambda: work_tree.evaluate_candidate(world.here, "staging"),
     ):
         with pytest.raises(errors.RefusedError, match=f"damaged: {name} is missing; run"):
             act()
@@ -150,7 +150,7 @@ def test_a_model_without_one_of_its_files_is_refused_and_never_offered(
     store.save(provenance)
     assert store.find(found.key) is None
     monkeypatch.setattr(type(store), "find", lambda *_: provenance)  # a registry is asked for names
-    assert world.here.restore_candidate(found.key) is None
+    assert work_tree.restore_candidate(world.here, found.key) is None
     monkeypatch.undo()
     code, out, _ = run(world, "train")
     assert (code, out.split(":")[0]) == (0, "trained random_forest")

@@ -95,7 +95,7 @@ def test_an_unexpected_fault_is_one_line_too(
     monkeypatch.setattr(workspace.Workspace, "find", fault)
     code, _, err = run("status")
     assert (code, err) == (
-        1, "model: unexpected RuntimeError: two lines (MODEL_DEBUG=1 shows where)\n",
+        1, "model: unexpected RuntimeError in app.py, line 36 (MODEL_DEBUG=1 shows all of it)\n",
     )  # fmt: skip
 
 
@@ -297,3 +297,27 @@ def test_schemas_are_those_of_the_typed_objects(run: Run, inside: sandbox.Sandbo
     project = Path(__file__).parents[2]
     for path in (inside.here.root / "schemas").glob("*.json"):
         assert (project / "schemas" / path.name).read_text() == path.read_text()
+
+
+def test_rows_are_forgotten_only_when_somebody_says_so_twice(
+    run: Run, inside: sandbox.Sandbox
+) -> None:
+    entry = inside.here.ledger("production", inside.here.git.base()).effective
+    assert entry is not None
+    model, holdout = entry.model, inside.here.store.provenance(entry.model).data.holdout
+    assert run("forget")[0] == 2
+    code, out, _ = run("forget", model, "--dry-run")
+    assert (code, "runs now in staging and production" in out) == (0, True)
+    code, _, err = run("forget", model)
+    assert (code, "--reason" in err) == (2, True)
+    code, out, _ = run("forget", model, "--reason", "asked for")
+    assert (code, "nothing was erased; --yes does it" in out) == (1, True)
+    code, _, err = run("forget", model, "--reason", "asked for", "--yes")
+    assert (code, "--force" in err) == (1, True)
+    assert inside.here.store.fetch(holdout)
+    code, out, _ = run("forget", model, "--reason", "asked for", "--yes", "--force")
+    assert (code, "was erased on" in out, "git" in out) == (0, True, True)
+    code, out, _ = run("forget", model, "--dry-run", "--json")
+    facts = json.loads(out)
+    assert (code, facts["rows"][0]["size"], facts["erased"]) == (0, None, False)
+    assert facts["rows"][0]["erased"]["reason"] == "asked for"

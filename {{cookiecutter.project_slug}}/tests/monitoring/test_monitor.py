@@ -181,8 +181,9 @@ def test_a_value_that_is_no_number_is_named_by_row_and_column(
     rows = rows.astype(object)
     rows.loc[3, "mean radius"] = value
 
-    with pytest.raises(errors.InputError, match=rf"row 3, mean radius: '{value}' is not a number"):
+    with pytest.raises(errors.InputError, match="row 3, mean radius: is not a number") as no:
         monitor.monitor(candidate / "model", rows, LIMITS, digest)
+    assert value not in str(no.value)
 
 
 def test_rows_without_a_column_are_refused_by_its_name(
@@ -237,6 +238,7 @@ def test_an_empty_bin_is_a_dot() -> None:
         (np.arange(-100.0, 101), np.arange(-100.0, 101) * 4, "spread (sd) 58 → 232"),
         (["a", "b"] * 100, ["a", "n"] * 100, "<code>b</code> 50.0% → 0.0%"),
         (["a", "b"] * 100, ["a", "n"] * 100, "<code>n</code> never seen → 50.0%"),
+        (["a"] * 96 + ["b"] * 4, ["n"] * 196 + ["z"] * 4, "a rare value 4.0% → 0.0%"),
         (["a", "b"] * 100, [""] * 200, "missing 0.0% → 100.0%"),
     ],
 )

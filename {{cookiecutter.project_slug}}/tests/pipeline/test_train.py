@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ..conftest import PARAMS
-from ..package import artifact, config, contents, errors, features, runtime, train
+from ..package import artifact, config, contents, data, errors, features, runtime, train
 
 CODE = """
 import importlib, pathlib, sys
@@ -50,7 +50,9 @@ def test_a_saved_model_answers_as_its_golden_requests_say(project: Path) -> None
     saved = contents.read(directory, artifact.digest_of(directory))
     card, golden = artifact.read_card(saved), saved.json("golden.json")
     told = card.signature
-    assert golden[0]["row"]["mean radius"] == 17.99, "as people write it"
+    assert len(str(golden[0]["row"]["mean radius"])) <= 8, "as people write it"
+    rows = {tuple(row) for row in data.load(params(), project)[[*golden[0]["row"]]].to_numpy()}
+    assert not rows & {tuple(g["row"].values()) for g in golden}
     table = {c.name: [g["row"][c.name] for g in golden] for c in told.columns}
     inputs = features.to_inputs(features.to_frame(table, told.columns), told)
     answers = told.answers(runtime.load(saved, card).scores(inputs))

@@ -24,6 +24,7 @@ from ..package import (
     sandbox,
     train,
     verify,
+    work_tree,
 )
 from . import changes
 
@@ -120,7 +121,9 @@ def test_a_backdoored_model_that_the_store_offers_for_these_inputs_is_refused(
     bad = retold(world, honest, nudge(0.3))
     forged(world, honest, model=bad)
     shutil.rmtree(world.here.candidate)
-    assert world.here.restore_candidate(honest.key) == bad, "the store is believed as far as here"
+    assert work_tree.restore_candidate(world.here, honest.key) == bad, (
+        "the store is believed as far as here"
+    )
     assert package.package(world.here).model == bad
     assert "rebuilt: " in (text := refused(world))
     assert "gives another model: answers differ by up to" in text

@@ -19,6 +19,7 @@ from ..package import (
     store,
     train,
     verify,
+    work_tree,
     workspace,
 )  # fmt: skip
 from . import changes
@@ -63,7 +64,7 @@ def test_rows_that_a_dropped_column_split_again_are_left_out(lenient: sandbox.Sa
     assert said in opened.pull_request.body
     assert said in made["report.md"].decode()
     assert failed(lenient, opened.pull_request.head) == {}
-    here, _ = lenient.here.evaluate_candidate("production")
+    here, _ = work_tree.evaluate_candidate(lenient.here, "production")
     assert here.compared_rows == found.compared_rows
 
 
@@ -110,7 +111,7 @@ def test_rows_that_are_away_are_no_reason_for_a_weaker_rule(lenient: sandbox.San
     assert [finding.name for finding in outcome.failed] == ["away"]
     assert outcome.unclear
     with pytest.raises(store.MissingError, match="is not in the store"):
-        world.here.evaluate_candidate("staging")
+        work_tree.evaluate_candidate(world.here, "staging")
     world.candidate(FEWER | {"seed": 8})
     with pytest.raises(store.MissingError, match="is not in the store"):
         world.promote("staging")
@@ -132,7 +133,7 @@ def test_what_is_packaged_comes_back_whole(world: sandbox.Sandbox) -> None:
     world.candidate(BETTER)
     made = train.Candidate.read(world.here.candidate)
     shutil.rmtree(world.here.candidate)
-    assert world.here.restore_candidate(made.key) == made.model
+    assert work_tree.restore_candidate(world.here, made.key) == made.model
     assert train.Candidate.read(world.here.candidate) == made
     assert artifact.digest_of(world.here.candidate / "fitted") == made.fitted
     lose(world, made.fitted)

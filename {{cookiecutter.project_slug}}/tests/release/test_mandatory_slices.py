@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from ..package import errors, gate, sandbox, verify
+from ..package import errors, gate, sandbox, verify, work_tree
 from .changes import proposed
 
 
@@ -23,7 +23,7 @@ def test_a_candidate_without_slices_is_refused(world: sandbox.Sandbox) -> None:
 def test_the_policy_s_columns_are_judged_whatever_params_name(world: sandbox.Sandbox) -> None:
     with_columns(world, "mean texture")
     world.candidate({"slices": ["mean radius"], "seed": 8})
-    evaluation, _ = world.here.evaluate_candidate("staging")
+    evaluation, _ = work_tree.evaluate_candidate(world.here, "staging")
     assert {part.column for part in evaluation.slices} == {"mean radius", "mean texture"}
     head = world.promote("staging").pull_request.head
     found = verify.verify(world.here, proposed(world, head, "staging"))
@@ -34,7 +34,7 @@ def test_the_policy_s_columns_are_judged_whatever_params_name(world: sandbox.San
 def test_the_policy_s_columns_are_judged_without_slices_in_params(world: sandbox.Sandbox) -> None:
     with_columns(world, "mean texture")
     world.candidate({"slices": [], "seed": 8})
-    evaluation, _ = world.here.evaluate_candidate("staging")
+    evaluation, _ = work_tree.evaluate_candidate(world.here, "staging")
     assert {part.column for part in evaluation.slices} == {"mean texture"}
     assert gate.passed(gate.judge(evaluation, world.here.policy))
 
@@ -43,4 +43,4 @@ def test_a_column_that_the_holdout_has_not_is_named(world: sandbox.Sandbox) -> N
     with_columns(world, "altitude")
     world.candidate({"seed": 8})
     with pytest.raises(errors.InputError, match="'altitude' of params.yaml or policy.yaml"):
-        world.here.evaluate_candidate("staging")
+        work_tree.evaluate_candidate(world.here, "staging")

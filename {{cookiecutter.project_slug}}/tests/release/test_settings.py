@@ -23,13 +23,18 @@ from ..package import (
     github,
     github_api,
     owners,
+    privacy,
+    record,
     registry,
     settings,
     setup,
     steps,
+    store,
     template,
     workspace,
 )
+from .registry_server import Server
+from .test_archive import plant
 
 PROJECT = Path(__file__).parents[2]
 RULES, LEDGER, KEY = (
@@ -180,7 +185,7 @@ def test_nothing_is_wrong_where_all_is_as_it_should_be(world: World) -> None:
     states = {name: check.state for name, checks in found.items() for check in checks}
     notes = {name for name, state in states.items() if state != "ok"}
     assert notes == {"DEPLOY_RUNNER", "TRAIN_RUNNER", "PREDICTION_LOG"}
-    assert len(states) == 20
+    assert len(states) == 21
     assert world.written == []
     assert world.plan() == []
 
@@ -751,3 +756,64 @@ def test_what_is_printed_fits_80_columns(world: World, verb: Verb) -> None:
     assert {"name": "clone", "state": "ok", "message": "has the whole history", "remedy": []} in (
         facts["checks"]
     )
+
+
+def keep_rows_secret(world: World) -> None:
+    path = world.root / "params.yaml"
+    path.write_text(path.read_text().replace("  public: true", "  public: false"))
+
+
+def test_rows_that_not_everybody_may_see_need_a_registry(world: World) -> None:
+    keep_rows_secret(world)
+    (found,) = world.checks()["rows"]
+    assert found.state == "FAILED"
+    assert "set MODEL_ROWS to a private repository" in found.message
+    assert "ghcr.io/acme/tides-rows" in found.message
+
+
+def test_a_registry_that_strangers_can_read_is_found(
+    world: World, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_rows_secret(world)
+    models = registry.Registry(f"{server.host}/acme/tides-{tmp_path.name}")
+    rows = registry.Registry(f"{models}-rows")
+    monkeypatch.setenv("MODEL_STORE", str(models))
+    world.set_variables(MODEL_ROWS=str(rows))
+    assert [check.state for check in world.checks()["rows"]] == ["ok"]  # it holds nothing yet
+    with pytest.raises(errors.RefusedError):
+        privacy.refuse_readable(rows)
+    (found,) = world.checks()["rows"]
+    assert (found.state, found.message) == (
+        "FAILED", f"everybody can read {rows}, without credentials",
+    )  # fmt: skip
+
+
+def test_a_holdout_that_was_published_before_is_found(
+    world: World, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = registry.Registry(f"{server.host}/acme/tides-{tmp_path.name}")
+    holdout = plant(tmp_path / "holdout", {("holdout.parquet",): b"Ann, 39"})
+    digest = store.Store(tmp_path / "store", models).put_rows(holdout, public=True)
+    path = world.root / "deploy" / "staging" / "model.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        record.Record(
+            environment="staging",
+            model=digest,
+            version="1",
+            runtime="onnx",
+            source=record.Source(commit="a" * 40),
+            data=record.DataDigests(train=digest, holdout=digest),
+            evaluation=digest,
+            policy=digest,
+            trust="digest",
+            replaces=record.Replaces(),
+        ).write()
+    )
+    monkeypatch.setenv("MODEL_STORE", str(models))
+    world.set_variables(MODEL_ROWS=f"{models}-none")  # answers, and holds nothing
+    keep_rows_secret(world)
+    first, second = world.checks()["rows"]
+    assert first.state == "ok"
+    assert second.state == "FAILED"
+    assert "model forget --data" in second.remedy[0]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..environments import Environment as Environment
-from ..errors import ModelError
+from ..errors import ModelError, unexpected
 from ..plain import json as json_text, lines
 from .progress import watched
 
@@ -86,6 +86,7 @@ def main() -> None:
     """Run a verb; a fault that a person can mend is one line, without a traceback."""
     gc.set_threshold(100_000, 10, 10)  # what start-up makes stays: looking for cycles in it is slow
     from . import (  # noqa: F401 - verbs
+        forget,
         github,
         history,
         ledger,
@@ -111,6 +112,5 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("MODEL_DEBUG"):
             raise
-        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        echo(f"model: unexpected {what} (MODEL_DEBUG=1 shows where)", err=True)
+        echo(f"model: {unexpected(error)} (MODEL_DEBUG=1 shows all of it)", err=True)
         sys.exit(1)

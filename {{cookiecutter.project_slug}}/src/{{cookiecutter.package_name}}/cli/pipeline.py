@@ -15,8 +15,15 @@ if TYPE_CHECKING:
 
 
 @app.command("check-data")
-def check_data(as_json: Json = False) -> None:
+def check_data(
+    values: Annotated[
+        bool, typer.Option("--values", help="Quote what is wrong; nobody else should see it.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Check every row against the schema of params.yaml.
+
+    Values are quoted with --values, or where params.yaml says that the data is public.
 
     Example: model check-data
     """
@@ -24,7 +31,7 @@ def check_data(as_json: Json = False) -> None:
 
     here = workspace()
     frame = data.load(here.params, here.root)
-    faults = schema.check(frame, here.params)
+    faults = schema.check(frame, here.params, values or here.params.data.public)
     named = [{"row": f.row, "column": f.column, "message": f.message} for f in faults]
     facts = {"rows": len(frame), "columns": len(frame.columns), "faults": named}
     good = f"{here.params.data.source}: {len(frame)} rows, {len(frame.columns)} columns, all valid"
@@ -72,11 +79,12 @@ def evaluate(
     Example: model evaluate --against staging
     """
     from ..pipeline import plots
+    from ..release import work_tree
     from .progress import working
 
     here = workspace()
     with working("evaluating"):
-        evaluation, scored = here.evaluate_candidate(against)
+        evaluation, scored = work_tree.evaluate_candidate(here, against)
         plots.write(here.candidate / "plots", scored, evaluation)
     evaluation.save(here.candidate / "evaluation.json")
     _show(here, evaluation, as_json)
@@ -126,6 +134,7 @@ def _known(here: "Workspace", key: str) -> str | None:
     """The candidate that these inputs gave: in the work tree, or fetched from the store."""
     from ..errors import ModelError
     from ..pipeline.train import Candidate
+    from ..release import work_tree
 
     try:
         candidate = Candidate.read(here.candidate)
@@ -134,7 +143,7 @@ def _known(here: "Workspace", key: str) -> str | None:
             return candidate.model
     except ModelError:
         pass  # damaged or none: the store, or training, replaces it
-    return here.restore_candidate(key)
+    return work_tree.restore_candidate(here, key)
 
 
 def _evaluation(here: "Workspace") -> "Evaluation":

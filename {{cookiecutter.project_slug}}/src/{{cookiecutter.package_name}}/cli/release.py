@@ -162,6 +162,7 @@ def _look(
     here: "Workspace", name: Environment, driver: DriverName, as_json: bool
 ) -> "Callable[[], bool]":
     """One look of an agent, which prints one line for each change; whether all was well."""
+    from ..errors import unexpected
     from ..release.deploy import Deployment, attempt
 
     before: tuple[str | None, ...] = ()
@@ -171,8 +172,7 @@ def _look(
         try:
             done = attempt(here, name, by=driver, releases=False)
         except Exception as error:  # an agent has to outlive what nobody thought of
-            fault = f"unexpected {type(error).__name__}: {error}"
-            done = Deployment(name, "refused", error=fault)
+            done = Deployment(name, "refused", error=unexpected(error))
         now = (done.model, done.url, done.error, done.warning)
         if done.action == "deployed" or now != before:
             line = "; ".join(part.strip() for part in _told(done).splitlines())

@@ -15,6 +15,7 @@ import pandas as pd
 from scipy.special import chdtri, ndtri, rel_entr
 
 from ..config import DriftLimits
+from ..features import FEW
 from ..files import canonical_json
 from ..pipeline.profile import STEPS, Distribution, Profile, ascending, describe
 
@@ -41,6 +42,16 @@ class ColumnDrift(msgspec.Struct, frozen=True, kw_only=True):
     reference: Distribution
     current: Distribution
 
+    def named(self) -> set[str]:
+        """The categories that enough rows have to be named: a rarer one may be one person's."""
+        return {
+            value
+            for side in (self.reference, self.current)
+            if side.type == "category"
+            for value, share in zip(side.values, side.shares, strict=True)
+            if round(share * side.rows) >= FEW
+        }
+
 
 class DriftReport(msgspec.Struct, frozen=True):
     """`drifted` has the worst column first; `severe`: so far above its limit that newer rows are
@@ -55,11 +66,17 @@ class DriftReport(msgspec.Struct, frozen=True):
     severe: bool = False
 
     def to_json(self) -> str:
-        """The report for machines, without the quantiles."""
+        """The report for machines, without the quantiles and what few rows have."""
         content = msgspec.to_builtins(self)
-        for column in content["columns"]:
-            column["reference"].pop("quantiles", None)
-            column["current"].pop("quantiles", None)
+        for column, shown in zip(content["columns"], self.columns, strict=True):
+            named = shown.named()
+            for name in ("reference", "current"):
+                told = column[name]
+                told.pop("quantiles", None)
+                if told["type"] == "category":
+                    pairs = zip(told.get("values", ()), told.get("shares", ()), strict=True)
+                    kept = {value: share for value, share in pairs if value in named}
+                    told |= {"values": [*kept], "shares": [*kept.values()]}
         return canonical_json(content)
 
 

@@ -113,7 +113,8 @@ def _moved(column: ColumnDrift) -> str:
     moves = [(q - was.get(v, 0.0), q, v) for v, q in zip(now.values, now.shares, strict=False)]
     for _, share, value in sorted(moves, key=lambda move: -abs(move[0]))[:3]:
         before = f"{was[value]:.1%}" if value in was else "never seen"
-        words.append(f"{_name(value)} {before} → {share:.1%}")
+        shown = _name(value) if value in column.named() else "a rare value"
+        words.append(f"{shown} {before} → {share:.1%}")
     if old.type == "number":
         size = f"{(now.mean - old.mean) / old.sd:+z.1f} sd" if old.sd else "was constant"
         words.append(f"mean {old.mean:.3g} → {now.mean:.3g} ({size})")

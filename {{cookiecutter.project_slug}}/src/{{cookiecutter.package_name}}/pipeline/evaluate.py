@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from ..features import InvalidRowsError, Signature, category_texts, refusals, refused, to_frame
+from ..features import FEW, InvalidRowsError, Signature, category_texts, refusals, refused, to_frame
 from ..runtime import load
 from ..serving.decoder import Decoder
 from .artifact import Model
@@ -29,10 +29,11 @@ def evaluate(
     champion_digest: str | None, holdout_digest: str, fitted: pd.DataFrame | None = None,
     of_before: bool = False, slices: Sequence[str] = (),
     mandatory: Sequence[str] = (), slice_metric: str | None = None, min_rows: int = 30,
-    seed: int = 0, resamples: int = 1000, towards: int = 0,
+    seed: int = 0, resamples: int = 1000, towards: int = 0, few: int = FEW,
 ) -> tuple[Evaluation, Scored]:  # fmt: skip
     """Evaluate a model directory on raw holdout rows, and against a champion where there is one.
     Slices default to the candidate's categories; the `mandatory` columns of the policy are added.
+    Categories of fewer than `few` rows are not named.
     Of a champion that cannot be compared fairly only the digest is kept, and `incomparable` says
     why. `fitted`: hashes of the rows that it was fitted on; of earlier versions there are none, and
     what was released then is compared as it was then (`of_before`). `towards`: evaluate scores that
@@ -78,7 +79,7 @@ def evaluate(
     parts = []
     chosen = slices or [c.name for c in told.columns if c.type == "category"]
     for column in dict.fromkeys((*chosen, *mandatory)):
-        for value, mask in slices_of(holdout, column, told):
+        for value, mask in slices_of(holdout, column, told, few):
             part = scored.rows(mask)
             found = compare(part, [metric], seed=seed, resamples=resamples).get(metric)
             parts.append(Slice(
@@ -113,7 +114,7 @@ def _truth(holdout: pd.DataFrame, told: Signature) -> np.ndarray:
     if not known.all():
         row = int(np.argmin(known))
         wanted = " or ".join(map(repr, told.classes)) or "a number"
-        raise InputError(f"holdout: row {row}: {told.target} is {values.iloc[row]!r}, not {wanted}")
+        raise InputError(f"holdout: row {row}: {told.target} is not {wanted}")
     if len(np.unique(y)) < 2:
         raise InputError(f"holdout: one {told.target} only in {len(y)} rows; hold out more rows")
     return y

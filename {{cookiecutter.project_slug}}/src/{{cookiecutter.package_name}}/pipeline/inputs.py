@@ -41,7 +41,7 @@ def input_key(params: Params, root: Path) -> str:
     from ..data import fingerprint  # the user's code: whoever writes to main loads none of it
 
     facts = {
-        "params": params.model_dump(mode="json", exclude={"slices"}),
+        "params": params.model_dump(mode="json", exclude={"slices": True, "data": {"public"}}),
         "data": fingerprint(params, root),
         "code": {name: sha256(path.read_bytes()) for name, path in sources(root).items()},
         "libraries": libraries(root),

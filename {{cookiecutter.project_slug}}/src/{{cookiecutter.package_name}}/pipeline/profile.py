@@ -4,6 +4,7 @@ Numbers are compared as float32; one that is not finite counts as missing.
 """
 
 from collections.abc import Iterable, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -18,13 +19,16 @@ STEPS = 200
 Kind = Literal["number", "category"]
 Rows = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Number = Annotated[float, msgspec.Meta(ge=-3.4028235e38, le=3.4028235e38)]  # fits float32
-Spread = Annotated[float, msgspec.Meta(ge=0, le=3.4028235e38)]
+MOST = 3.4028235e38  # fits float32
+Number = Annotated[float, msgspec.Meta(ge=-MOST, le=MOST)]
+Spread = Annotated[float, msgspec.Meta(ge=0, le=MOST)]
 
 
 class Distribution(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One column; `rows` have a value. `shares` are of each category in `values`, or of the bins
-    (edges[i-1], edges[i]] between the deciles; `quantiles` stand at 0, 1/200, ..., 1."""
+    (edges[i-1], edges[i]] between the deciles; `quantiles` stand at 0, 1/200, ..., 1. The first and
+    the last are rounded away from the others, as the smallest and largest value are of one person.
+    """
 
     type: Kind
     rows: Rows
@@ -95,8 +99,16 @@ def describe(values: np.ndarray, kind: Kind, like: Distribution | None = None) -
     parts = np.diff(np.searchsorted(ordered, edges, side="right"), prepend=0, append=rows) / rows
     wide = ordered.astype(np.float64)  # sums of float32 are exact in it: a constant has no spread
     mean, sd, missing = _rounded([wide.mean(), wide.std(), 1 - rows / len(values)])
-    lists = [_rounded(part) for part in (parts, edges, points)]
-    return Distribution(kind, rows, missing, lists[0], (), mean, sd, lists[1], lists[2])
+    bins, cuts, exact = _rounded(parts), _rounded(edges), _rounded(points)
+    stand = (_outward(exact[0], ROUND_FLOOR), *exact[1:-1], _outward(exact[-1], ROUND_CEILING))
+    return Distribution(kind, rows, missing, bins, (), mean, sd, cuts, stand)
+
+
+def _outward(value: float, rounding: str) -> float:
+    """Two digits of a number, no nearer to the others than it is: KS stays a lower bound."""
+    exact = Decimal(f"{value:.9g}")
+    rounded = exact.quantize(Decimal(1).scaleb(exact.adjusted() - 1), rounding)
+    return max(-MOST, min(MOST, float(rounded)))
 
 
 def ascending(values: np.ndarray) -> np.ndarray:

@@ -7,18 +7,18 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from ..features import Signature, category_texts
+from ..features import FEW, Signature, category_texts
 
 MAX_CATEGORIES, MAX_DISCRETE = 12, 3
 
 
 def slices_of(
-    holdout: pd.DataFrame, column: str, signature: Signature
+    holdout: pd.DataFrame, column: str, signature: Signature, few: int = FEW
 ) -> list[tuple[str, np.ndarray]]:
     """A label and a mask of shape (n,) for each slice of the rows by one column.
 
-    Numbers fall into three ranges; the most frequent categories stand for themselves, the rest are
-    "other". Missing values are a slice of their own.
+    Numbers fall into three ranges; the most frequent categories of at least `few` rows stand for
+    themselves, the rest are "other". Missing values are a slice of their own.
     """
     if column not in holdout:
         where = "params.yaml or policy.yaml"
@@ -28,6 +28,7 @@ def slices_of(
     if discrete or any(c.name == column and c.type == "category" for c in signature.columns):
         labels = pd.Series(category_texts(values)).replace("", "missing")
         counts = labels[labels != "missing"].value_counts()
+        counts = counts[counts >= few]
         names = sorted(counts.index, key=lambda name: (-counts[name], name))[:MAX_CATEGORIES]
         labels = labels.where(labels.isin([*names, "missing"]), "other")
     else:

@@ -3,7 +3,7 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MIN_ROWS, MAX_ROWS = 20, 10_000  # of a part; of the fitted rows that parity is shown on
-GOLDEN_ROWS = 5
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,8 @@ def _train(params: Params, root: Path, directory: Path) -> Candidate:
     from ..model import build
     from .artifact import Model, ModelCard, replace_directory, write_model
     from .export import served_by
-    from .profile import profile
+    from .profile import Profile, profile
+    from .synthetic import golden_requests
 
     key = input_key(params, root)
     fit_rows, holdout = divide(params, root)
@@ -124,7 +124,8 @@ def _train(params: Params, root: Path, directory: Path) -> Candidate:
     shown = to_frame(pd.concat([fit_rows.head(MAX_ROWS), holdout]), columns)
     card, runtime, onnx = served_by(model, shown)
     reference = profile(inputs, columns, model.scores(inputs))
-    golden = _golden(signature, runtime, inputs)
+    told = msgspec.convert(reference, Profile)
+    golden = golden_requests(signature, runtime, told, inputs, params.seed)
     if input_key(params, root) != key:
         raise RefusedError(
             "the rows, the code or the libraries changed during the training; nothing was kept:"
@@ -166,6 +167,17 @@ def write_rows(
     return {"train": split.digest(fit_rows)} | {n: digest_of(p) for n, p in places.items()}
 
 
+def add_rows(params: Params, root: Path, directory: Path) -> None:
+    """Write the rows of a candidate again. The job that trains hands none on, because everybody can
+    read what jobs of a public repository hand on; the job that packages reads them itself."""
+    from .artifact import replace_directory
+
+    new = {name: temporary_beside(directory / name) for name in ("holdout", "fitted")}
+    write_rows(params, *divide(params, root), new)
+    for name, place in new.items():
+        replace_directory(place, directory / name)
+
+
 def read_holdout(directory: Path, digest: str | None = None) -> "pd.DataFrame":
     """The rows that were held out, as `train` wrote them; index 0..n-1.
 
@@ -178,26 +190,3 @@ def read_holdout(directory: Path, digest: str | None = None) -> "pd.DataFrame":
     from .contents import read
 
     return pd.read_parquet(io.BytesIO(read(directory, digest)["holdout.parquet"]))
-
-
-def _golden(signature: Any, runtime: Any, inputs: Any) -> list[dict[str, Any]]:
-    """A few training rows with their answers, as a caller would send them; the last row has each
-    column that may be missing, missing."""
-    from ..features import to_frame, to_inputs
-
-    columns = signature.columns
-    places = range(0, len(inputs), max(1, len(inputs) // GOLDEN_ROWS))[:GOLDEN_ROWS]
-    rows = [
-        {c.name: _as_sent(inputs[c.name].iloc[place], c.type) for c in columns} for place in places
-    ]
-    rows.append(rows[0] | {c.name: None for c in columns if c.nullable})
-    table = {c.name: [row[c.name] for row in rows] for c in columns}
-    answers = signature.answers(runtime.scores(to_inputs(to_frame(table, columns), signature)))
-    return [{"row": row, "answer": answer} for row, answer in zip(rows, answers, strict=True)]
-
-
-def _as_sent(value: Any, kind: str) -> float | str | None:
-    """A typed value as people write it: 17.99, not all digits of the float32 next to it."""
-    if kind == "category":
-        return value or None
-    return None if value != value else float(str(value))

@@ -138,13 +138,14 @@ class Auth(httpx.Auth):
 class Connection:
     """Requests about one repository of a registry."""
 
-    def __init__(self, host: str, path: str) -> None:
-        self.name, self.credentials = f"{host}/{path}", Credentials.find(host)
+    def __init__(self, host: str, path: str, anonymous: bool = False) -> None:
+        self.name = f"{host}/{path}"
+        self.credentials = None if anonymous else Credentials.find(host)
         scheme = "http" if is_local(host) else "https"
         self.base = httpx.URL(f"{scheme}://{host}/v2/{path}/")
         self._auth = {
-            write: Auth(self.base, f"repository:{path}:{actions}", self.credentials)
-            for write, actions in ((False, "pull"), (True, "pull,push"))
+            actions: Auth(self.base, f"repository:{path}:{actions}", self.credentials)
+            for actions in ("pull", "pull,push", "pull,push,delete")
         }
         self._client = httpx.Client(
             timeout=TIMEOUT,
@@ -202,9 +203,9 @@ class Connection:
         body = into or io.BytesIO()
         body.seek(0)
         body.truncate()
-        request = self._client.stream(
-            method, url, headers=headers, content=content, auth=self._auth[write]
-        )
+        actions = "pull,push" if write else "pull"
+        auth = self._auth["pull,push,delete" if method == "DELETE" else actions]
+        request = self._client.stream(method, url, headers=headers, content=content, auth=auth)
         with request as response:
             body = body if response.is_success else io.BytesIO()
             limit = most if body is into else MAX_ANSWER

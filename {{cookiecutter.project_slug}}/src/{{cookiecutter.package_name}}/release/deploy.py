@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..config import Environment
-from ..errors import ModelError, RefusedError
+from ..errors import ModelError, RefusedError, unexpected
 from ..serving import golden
 from .driver import Driver, DriverName, Service, driver
 from .follow import Wanted, remember, wanted
@@ -102,7 +102,7 @@ def attempt(
         return deploy(workspace, environment, revert, by, releases)
     except Exception as error:  # a full disk too
         known = isinstance(error, ModelError)
-        text = str(error) if known else f"unexpected {type(error).__name__}: {error}"
+        text = str(error) if known else unexpected(error)
         if isinstance(error, SmokeTestError) and error.found:
             found = error.found
             facts = (found.record.model, found.entry, found.main)
@@ -128,7 +128,7 @@ def _release(workspace: Workspace, environment: Environment) -> ModelError | Non
     except ModelError as error:
         return error
     except Exception as error:
-        return ModelError(f"{environment}: unexpected {type(error).__name__}: {error}")
+        return ModelError(f"{environment}: {unexpected(error)}")
     return None
 
 

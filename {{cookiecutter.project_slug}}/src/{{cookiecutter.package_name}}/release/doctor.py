@@ -27,6 +27,7 @@ CHECKS: dict[str, Callable[[Settings], Iterator[Check]]] = {
     "labels": findings.labels,
     "trust": findings.trust,
     "registry": findings.registry,
+    "rows": findings.rows,
     "variables": findings.variables,
 }
 

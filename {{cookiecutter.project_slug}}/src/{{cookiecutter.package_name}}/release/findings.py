@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 
 from ..config import Policy, read
-from . import setup
+from . import privacy, setup
 from .connection import DeniedError
 from .git import BRANCH
 from .github_api import GitHubError
@@ -148,8 +148,7 @@ def _attested_in_private(settings: Settings) -> Check:
 
 def registry(settings: Settings) -> Checks:
     """Does the place of the models answer, and may this token read it?"""
-    host, named = settings.server.partition("://")[2], os.environ.get("MODEL_STORE")
-    place = named or f"{settings.variables.get('REGISTRY') or 'ghcr.io'}/{settings.name}"
+    host, place = settings.server.partition("://")[2], _place(settings)
     if place.startswith("ghcr.io/") and not settings.is_cloud:
         how = (f"set the variable REGISTRY, as to containers.{host}", settings.page(VARIABLES))
         yield Check("registry", "FAILED", f"ghcr.io is not the registry of {host}", how)
@@ -172,6 +171,17 @@ def registry(settings: Settings) -> Checks:
         yield Check("registry", "FAILED", message, how)
     else:
         yield Check("registry", "note", f"{name} answers, and holds nothing yet")
+
+
+def rows(settings: Settings) -> Checks:
+    """Are rows where nobody else can read them?"""
+    yield from privacy.check(settings, _place(settings))
+
+
+def _place(settings: Settings) -> str:
+    """The registry of the models."""
+    registry = settings.variables.get("REGISTRY") or "ghcr.io"
+    return os.environ.get("MODEL_STORE") or f"{registry}/{settings.name}"
 
 
 def variables(settings: Settings) -> Checks:

@@ -3,7 +3,7 @@
 from ..errors import RefusedError
 from ..pipeline.artifact import whole
 from ..pipeline.contents import Contents, read
-from ..pipeline.train import Candidate, input_key
+from ..pipeline.train import Candidate, add_rows, input_key
 from .attestation import trust
 from .committed import refuse_uncommitted
 from .image import build, published, push, smoke_test, tag
@@ -25,10 +25,14 @@ def package(workspace: Workspace, run: str | None = None, image: str | None = No
     refuse_uncommitted(git, workspace.root, workspace.params)
     if candidate.key != input_key(workspace.params, workspace.root):
         raise RefusedError("the candidate was trained from other inputs: run `model train`")
+    if not (workspace.candidate / "holdout").exists():
+        add_rows(workspace.params, workspace.root, workspace.candidate)
     model = whole(read(workspace.candidate / "model", candidate.model))
-    rows = {"holdout": candidate.holdout, "fitted": candidate.fitted}
-    for files in (model, *(read(workspace.candidate / n, d) for n, d in rows.items() if d)):
-        store.keep(files)
+    for name, digest in (("holdout", candidate.holdout), ("fitted", candidate.fitted)):
+        if digest:
+            rows = read(workspace.candidate / name, digest)
+            store.keep_rows(rows, workspace.params.data.public)
+    store.keep(model)
     head = git.run("rev-parse", "HEAD")
     known = store.find(candidate.key)
     if known and known.model == candidate.model and known.source.commit in git.line(head):

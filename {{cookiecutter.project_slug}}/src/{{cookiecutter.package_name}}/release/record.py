@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from ..config import Environment, parse
 from ..environments import folder as folder, record_path as record_path
@@ -31,6 +31,12 @@ class DataDigests(Strict):
     train: Digest
     holdout: Digest
     fitted: Digest | None = None
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The directories of rows in the store; of the training rows there is only a digest."""
+        found = self.model_dump(exclude={"train"}).values()
+        return tuple(digest for digest in found if digest)
 
 
 class Replaces(Strict):
@@ -60,8 +66,19 @@ class Provenance(Strict):
     @property
     def artefacts(self) -> tuple[str, ...]:
         """What the store must hold of it."""
-        data = self.data
-        return (self.model, data.holdout, *([data.fitted] if data.fitted else ()))
+        return (self.model, *self.data.kept)
+
+
+class Erased(Strict):
+    """Rows that were erased on purpose, and stay so; what was released with them stands."""
+
+    rows: Digest
+    time: AwareDatetime
+    reason: Annotated[str, Field(min_length=1, max_length=2000)]
+    by: str | None = None
+
+    def __str__(self) -> str:
+        return f"{short(self.rows)} was erased on {self.time:%Y-%m-%d}: {self.reason}"
 
 
 class Record(Strict):

@@ -42,15 +42,16 @@ class Manifest(msgspec.Struct, rename="camel"):
 
 
 class Registry:
-    """One repository of a registry, named as people do: `ghcr.io/acme/churn`."""
+    """One repository of a registry, named as people do: `ghcr.io/acme/churn`. `anonymous`: asked
+    without credentials, as a stranger would."""
 
-    def __init__(self, reference: str) -> None:
+    def __init__(self, reference: str, anonymous: bool = False) -> None:
         self.name = reference.strip().lower().removeprefix("oci://").rstrip("/")
         match = REFERENCE.fullmatch(self.name)
         if match is None:
             raise InputError(f"{reference!r}: not HOST/NAME of a registry, as ghcr.io/acme/model")
         self.host = match[1]
-        self._connection = Connection(*match.groups())
+        self._connection = Connection(match[1], match[2], anonymous)
 
     def __str__(self) -> str:
         return self.name
@@ -101,6 +102,35 @@ class Registry:
         """
         answer = self._manifest(reference, write)
         return sha256(answer.body) if answer else None
+
+    def size(self, tag: str) -> int | None:
+        """The bytes of the layers that a tag names."""
+        answer = self._manifest(tag)
+        layers = answer.json().get("layers") if answer else None
+        return sum(int(layer["size"]) for layer in layers) if isinstance(layers, list) else None
+
+    def delete(self, tag: str) -> bool:
+        """Delete what a tag names, and its layer; False where there is no such tag. The registry
+        frees the bytes when it collects its garbage.
+
+        Raises:
+            RefusedError: It does not delete, or not for us.
+        """
+        answer = self._manifest(tag, write=True)
+        if answer is None:
+            return False
+        named = [f"blobs/{layer['digest']}" for layer in answer.json().get("layers") or ()]
+        try:
+            for where in (f"manifests/{sha256(answer.body)}", *named):
+                self._ask("DELETE", where, write=True)
+        except RegistryError as error:
+            raise RefusedError(
+                f"{self.name} does not delete {tag} ({error}): delete the version with this tag by"
+                " hand (on GitHub: the package's page, Manage versions), and run this again"
+            ) from None
+        if self._manifest(tag, write=True) is not None:
+            raise RefusedError(f"{self.name}: {tag} is still there after it was deleted")
+        return True
 
     def tags(self) -> list[str]:
         """Every tag; none when nobody pushed yet."""

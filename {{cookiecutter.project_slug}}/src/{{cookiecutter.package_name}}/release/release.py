@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..config import Environment
-from ..errors import ModelError, RefusedError
+from ..errors import ModelError, RefusedError, unexpected
 from . import ledger_branch
 from .change import Change, Ledgers, parent_on_main
 from .confirm import confirmed, refuted, remember, settled
@@ -75,7 +75,7 @@ def _outcome(workspace: Workspace, environment: Environment, act: Callable[[], R
         return act()
     except Exception as error:  # a full disk too
         known = isinstance(error, ModelError)
-        text = str(error) if known else f"unexpected {type(error).__name__}: {error}"
+        text = str(error) if known else unexpected(error)
         named = asked(workspace, environment)
         return Result(environment, "refused", f"failed: {text}", *named, error=text)
 

@@ -1,58 +1,84 @@
 """Where artefacts are kept: a content-addressed folder, which an OCI registry may stand behind."""
 
-import io
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..config import parse
 from ..errors import InputError, ModelError, RefusedError
-from ..files import canonical_json, write_atomically
+from ..files import canonical_json
 from ..pipeline import contents
 from ..pipeline.artifact import whole
 from ..pipeline.contents import Contents, check_digest, digest_of
-from . import archive
+from . import archive, privacy
 from .connection import DeniedError
-from .record import Provenance, short
+from .notes import NOTE as NOTE, Notes, tag as _tag
+from .record import Erased, Provenance, short
 from .registry import Registry
 
 DIRECTORY = "application/vnd.model.directory.v1.tar"
-NOTE = "application/vnd.model.note.v1+json"
-MAX_NOTE = 1_000_000  # bytes
 
 
 class MissingError(RefusedError):
     """An artefact is not there; it may come back."""
 
 
+class ErasedError(RefusedError):
+    """Rows were erased on purpose; they do not come back."""
+
+    def __init__(self, note: Erased) -> None:
+        super().__init__(f"{note}; `model promote` needs rows that are there")
+        self.note = note
+
+
 class Store:
     """Directories by digest, and what is known of each packaged candidate.
 
     A registry is the store of record where there is one: the folder then keeps copies of its
-    directories, and nothing else.
+    directories, and nothing else. Rows that not everybody may see have a registry of their own.
     """
 
-    def __init__(self, root: Path, registry: Registry | None = None) -> None:
+    def __init__(
+        self, root: Path, registry: Registry | None = None, rows: Registry | None = None
+    ) -> None:
         self.root, self.registry = root, registry
+        self.rows = rows if registry else None  # a folder is nobody else's
+        self.notes = Notes(root, registry)
+
+    @property
+    def places(self) -> tuple[Registry, ...]:
+        """Every registry that may hold a directory."""
+        return tuple(place for place in (self.registry, self.rows) if place)
 
     def put(self, directory: Path) -> str:
-        """Keep a copy of a directory under the digest of its content; again is no fault."""
+        """Keep a copy of a model under the digest of its content; again is no fault."""
         return self.keep(contents.read(directory))
 
     def keep(self, files: Contents) -> str:
         """The same for what was read of a directory: what is kept has the digest that it had."""
-        if not self._has(files.digest):
-            with self._temporary() as temporary:
-                files.write(temporary / "content")
-                self._keep(temporary / "content", files.digest)
-        if self.registry:
-            with tempfile.TemporaryFile(dir=self.root) as tar:
-                archive.pack(files, tar)
-                self.registry.push(_tag("dir", files.digest), DIRECTORY, tar)
-        return files.digest
+        return self._put(files, self.registry)
+
+    def put_rows(self, directory: Path, public: bool) -> str:
+        """As `keep_rows`, of a directory."""
+        return self.keep_rows(contents.read(directory), public)
+
+    def keep_rows(self, files: Contents, public: bool) -> str:
+        """The same for what holds rows, or hashes of them. Others can read it only if it is
+        `public`.
+
+        Raises:
+            RefusedError: They could, or the rows were erased; nothing was pushed.
+        """
+        with suppress(DeniedError):  # so answers ghcr.io for a repository nobody pushed to yet
+            if note := self.erased(files.digest):
+                raise RefusedError(f"{note}; take these rows out of the data, and train again")
+        if self.registry and not self.rows and not public:
+            raise privacy.refuse_unnamed(self.registry)
+        if self.rows and not public:
+            privacy.refuse_readable(self.rows)
+        return self._put(files, self.rows or self.registry)
 
     def fetch(self, digest: str) -> Path:
         """The directory with this digest, checked byte for byte. Who loads it reads these bytes
@@ -75,11 +101,14 @@ class Store:
         path = self._path(digest)
         found = path.exists()
         if self.registry and not self._has(digest):
-            found = self._pull(self.registry, digest)
+            found = any(self._pull(place, digest) for place in self.places)
         if not found:
+            if note := self.erased(digest):
+                raise ErasedError(note)
+            where = " and ".join(map(str, self.places or [self.root]))
             raise MissingError(
-                f"{digest} is not in the store {self.registry or self.root}: it was deleted, or"
-                " packaged elsewhere; run `model train` and `model package` at its source commit"
+                f"{digest} is not in the store {where}: it was deleted, or packaged elsewhere; run"
+                " `model train` and `model package` at its source commit"
             )
         return path
 
@@ -87,10 +116,34 @@ class Store:
         """Remember how a candidate was made, and that these inputs give this model."""
         text = canonical_json(provenance.model_dump(mode="json"))
         for kind, digest in (("candidate", provenance.model), ("inputs", provenance.key)):
-            if self.registry:
-                self.registry.push(_tag(kind, digest), NOTE, io.BytesIO(text.encode()))
-            else:
-                write_atomically(self._note(kind, digest), text)
+            self.notes.write(kind, digest, text)
+
+    def erased(self, digest: str) -> Erased | None:
+        """The note of rows that were erased on purpose."""
+        found = self.notes.read("erased", digest, Erased)
+        return found if found and found.rows == digest else None
+
+    def erase(self, note: Erased) -> None:
+        """Delete rows here and in each registry, then note it; again is no fault.
+
+        Raises:
+            RefusedError: A registry does not delete; nothing was noted.
+        """
+        for place in self.places:
+            place.delete(_tag("dir", note.rows))
+        shutil.rmtree(self._path(note.rows), ignore_errors=True)
+        self.notes.write("erased", note.rows, canonical_json(note.model_dump(mode="json")))
+
+    def size(self, digest: str) -> int | None:
+        """The bytes of a directory; None where it is not in the store."""
+        path, tag = self._path(digest), _tag("dir", digest)
+        if path.exists():
+            return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        return next((size for place in self.places if (size := place.size(tag)) is not None), None)
+
+    def candidates(self) -> list[Provenance]:
+        """Every candidate that was packaged here, by its digest."""
+        return [self.provenance(f"sha256:{name}") for name in self.notes.candidates()]
 
     def provenance(self, digest: str) -> Provenance:
         """How a packaged candidate was made.
@@ -98,7 +151,7 @@ class Store:
         Raises:
             RefusedError: It was never packaged here.
         """
-        found = self._read("candidate", digest)
+        found = self.notes.provenance("candidate", digest)
         if found is None:
             raise RefusedError(f"{digest} was never packaged here: run `model package`")
         return found
@@ -106,8 +159,8 @@ class Store:
     def find(self, key: str) -> Provenance | None:
         """The candidate that these inputs gave, when its artefacts are still whole."""
         if self.registry:
-            return self._find(self.registry, key)
-        found = self._read("inputs", key)
+            return self._find(key)
+        found = self.notes.provenance("inputs", key)
         return found if found and self._whole(found) else None
 
     def complete(self, prefix: str) -> str:
@@ -117,11 +170,7 @@ class Store:
             InputError: None, or several do.
         """
         start = prefix.removeprefix("sha256:")
-        if self.registry:
-            tags = [tag.partition("-") for tag in self.registry.tags()]
-            names = sorted(name for kind, _, name in tags if kind == "candidate")
-        else:
-            names = sorted(path.stem for path in (self.root / "candidates").glob("*.json"))
+        names = self.notes.candidates()
         found = [name for name in names if start and name.startswith(start)]
         if len(found) != 1:
             what = "several candidates start" if found else "no packaged candidate starts"
@@ -129,13 +178,26 @@ class Store:
             raise InputError(f"{what} with {prefix!r}; packaged: {known}")
         return f"sha256:{found[0]}"
 
-    def _find(self, registry: Registry, key: str) -> Provenance | None:
+    def _find(self, key: str) -> Provenance | None:
         try:
-            found = self._read("inputs", key)
+            found = self.notes.provenance("inputs", key)
         except DeniedError:  # so answers ghcr.io for a repository that nobody pushed to yet
             return None
-        there = found and all(registry.digest(_tag("dir", one)) for one in found.artefacts)
-        return found if there else None
+        for digest in found.artefacts if found else ():
+            if not any(place.digest(_tag("dir", digest)) for place in self.places):
+                return None
+        return found
+
+    def _put(self, files: Contents, place: Registry | None) -> str:
+        if not self._has(files.digest):
+            with self._temporary() as temporary:
+                files.write(temporary / "content")
+                self._keep(temporary / "content", files.digest)
+        if place:
+            with tempfile.TemporaryFile(dir=self.root) as tar:
+                archive.pack(files, tar)
+                place.push(_tag("dir", files.digest), DIRECTORY, tar)
+        return files.digest
 
     def _pull(self, registry: Registry, digest: str) -> bool:
         """Bring a directory from the registry; it is not visible before it was checked."""
@@ -181,24 +243,3 @@ class Store:
 
     def _path(self, digest: str) -> Path:
         return self.root / "sha256" / digest.removeprefix("sha256:")
-
-    def _note(self, kind: str, digest: str) -> Path:
-        folder = {"candidate": "candidates", "inputs": "inputs"}[kind]
-        return self.root / folder / f"{digest.removeprefix('sha256:')}.json"
-
-    def _read(self, kind: str, digest: str) -> Provenance | None:
-        if self.registry is None:
-            path = self._note(kind, digest)
-            return parse(path.read_bytes(), Provenance, str(path)) if path.exists() else None
-        tag, note = _tag(kind, digest), io.BytesIO()
-        if not self.registry.pull(tag, NOTE, note, MAX_NOTE):
-            return None
-        found = parse(note.getvalue(), Provenance, f"{self.registry}:{tag}")
-        if digest != (found.model if kind == "candidate" else found.key):
-            raise RefusedError(f"{self.registry}:{tag}: is about {found.model}; not believed")
-        return found
-
-
-def _tag(kind: str, digest: str) -> str:
-    """Tags, so that whoever deletes untagged artefacts deletes none of these."""
-    return f"{kind}-{digest.removeprefix('sha256:')}"

@@ -22,8 +22,6 @@ from .pull_request import LocalPullRequests, PullRequests
 
 if TYPE_CHECKING:
     from ..config import EnvironmentRules, Params, Policy
-    from ..pipeline.evaluate import Scored
-    from ..pipeline.evaluation import Evaluation
     from .github import GitHub
     from .record import Record
     from .store import Store
@@ -40,6 +38,7 @@ class Workspace:
     root: Path
     state: Path  # what this machine keeps and git does not: store, pull requests, processes
     registry: str | None = None  # the store of record, where the machine's is a copy only
+    rows: str | None = None  # a registry for rows, where not everybody may see them
     now: Callable[[], dt.datetime] = field(default=_now)  # the clock that verifies
     _ledgers: dict[str, Ledger] = field(default_factory=dict, repr=False, compare=False)
     _objects: dict[str, KnownObjects] = field(default_factory=dict, repr=False, compare=False)
@@ -47,7 +46,7 @@ class Workspace:
     @classmethod
     def find(cls, start: Path) -> "Workspace":
         """The project that `start` lies in. MODEL_STATE moves what this machine keeps, MODEL_STORE
-        names an OCI registry that keeps the models.
+        names an OCI registry that keeps the models, MODEL_ROWS one that keeps their rows.
 
         Raises:
             InputError: No folder from here upwards holds params.yaml.
@@ -57,7 +56,8 @@ class Workspace:
                 state = Path(os.environ.get("MODEL_STATE") or folder / ".model")
                 if state.exists() and not state.is_dir():
                     raise InputError(f"{state}: is not a folder; MODEL_STATE must name one")
-                return cls(folder, state, os.environ.get("MODEL_STORE") or None)
+                models, rows = (os.environ.get(f"MODEL_{x}") or None for x in ("STORE", "ROWS"))
+                return cls(folder, state, models, rows)
         raise InputError(f"{start}: no params.yaml here or above; run this inside the project")
 
     @cached_property
@@ -87,7 +87,8 @@ class Workspace:
         from .registry import Registry
         from .store import Store
 
-        return Store(self.state / "store", Registry(self.registry) if self.registry else None)
+        models, rows = (Registry(n) if n else None for n in (self.registry, self.rows))
+        return Store(self.state / "store", models, rows)
 
     @cached_property
     def github(self) -> "GitHub | None":
@@ -156,6 +157,11 @@ class Workspace:
         """Whether a pull request brought a commit to main, although it is not there any more."""
         return self.github is not None and self.github.approvals(commit) is not None
 
+    def fitted(self, digest: str | None) -> str | None:
+        """The hashes of fitted rows to compare without; None where they were erased on purpose, and
+        only the splits can be compared."""
+        return None if digest is None or self.store.erased(digest) else digest
+
     def recorded(self, entry: Entry) -> "Record":
         """The record of an entry of the ledger, as it was committed."""
         from .record import Record
@@ -182,67 +188,6 @@ class Workspace:
         from ..config import Params, parse
 
         return parse(self._at(commit, "params.yaml"), Params, f"params.yaml at {commit[:7]}")
-
-    def evaluate_candidate(self, against: Environment) -> "tuple[Evaluation, Scored]":
-        """The candidate of this work tree against what an environment runs, if anything.
-
-        Raises:
-            InputError: There is no candidate, or it was changed after it was trained.
-        """
-        from ..pipeline.evaluate import evaluate
-        from ..pipeline.fitted import read_fitted
-        from ..pipeline.train import Candidate, input_key, read_holdout
-
-        candidate = Candidate.read(self.candidate)
-        if candidate.key != input_key(self.params, self.root):
-            raise InputError("the candidate was trained from other inputs: run `model train`")
-        champion = fitted = None
-        if self.git.resolve(BRANCH):
-            champion = self.ledger(against, self.git.base()).effective
-        if champion:
-            fitted = self.recorded(champion).data.fitted
-        candidate.check(self.candidate)
-        slices = self.policy.slices
-        return evaluate(
-            self.candidate / "model",
-            self.store.fetch(champion.model) if champion else None,
-            read_holdout(self.candidate / "holdout", candidate.holdout),
-            candidate_digest=candidate.model,
-            champion_digest=champion.model if champion else None,
-            holdout_digest=candidate.holdout,
-            fitted=read_fitted(self.store.fetch(fitted), fitted) if fitted else None,
-            slices=self.params.slices,
-            mandatory=self.policy.slice_columns,
-            slice_metric=slices.metric if slices else None,
-            min_rows=slices.min_rows if slices else 1,
-        )
-
-    def restore_candidate(self, key: str) -> str | None:
-        """Bring back from the store the candidate that these inputs gave; its digest, if any."""
-        from ..pipeline.artifact import refuse_strangers, replace_directory, whole
-        from ..pipeline.candidate_lock import temporary_beside, writing
-        from ..pipeline.train import Candidate
-
-        known = self.store.find(key)
-        if known is None:
-            return None
-        data = known.data
-        try:
-            model = whole(self.store.read(known.model))
-        except ModelError:  # packaged when two trainings could still write one folder
-            return None
-        parts = {"model": model, "holdout": self.store.read(data.holdout)}
-        if data.fitted:
-            parts["fitted"] = self.store.read(data.fitted)
-        refuse_strangers(self.candidate)
-        with writing(self.candidate):
-            for name, files in parts.items():
-                temporary = temporary_beside(self.candidate / name)
-                files.write(temporary)
-                replace_directory(temporary, self.candidate / name)
-            found = Candidate(key, known.model, data.train, data.holdout, data.fitted)
-            found.write(self.candidate)
-        return known.model
 
     def _at(self, commit: str, path: str) -> bytes:
         content = self.git.show(commit, path)
