@@ -30,7 +30,7 @@ from .package import (
     work_tree,
 )
 from .pipeline.models import Built, cancer, fit, judge
-from .swap import swap_after_check
+from .pipeline.swap import swap_after_check
 
 COLUMNS = ("mean radius", "mean texture", "clinic")
 

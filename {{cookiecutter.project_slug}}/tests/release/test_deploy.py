@@ -16,7 +16,7 @@ import pytest
 
 from ..conftest import BETTER
 from ..package import artifact, config, deploy, errors, files, golden, sandbox, status, supervisor
-from ..swap import replace
+from ..pipeline.swap import replace
 from .changes import entries, live, merge_both, release_both
 
 pytestmark = pytest.mark.slow  # each starts real services

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from ..package import errors, features, files, serving_app, serving_process
-from ..swap import swap_after_check
+from ..pipeline.swap import swap_after_check
 from .conftest import Trained
 
 

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from ..package import serving_app
-from ..swap import replace
+from ..pipeline.swap import replace
 from .callers import Callers
 from .conftest import Trained
 from .test_process import free_port, wait_for

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from .package import contents
+from ..package import contents
 
 
 def replace(directory: Path, other: Path) -> None:
