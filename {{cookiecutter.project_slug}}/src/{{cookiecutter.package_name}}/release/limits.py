@@ -33,7 +33,7 @@ class _Server:
         self.process: subprocess.Popen[str] | None = None
         self.owner = 0
 
-    def ask(self, job: Mapping[str, Any]) -> dict[str, Any]:
+    def start(self) -> subprocess.Popen[str]:
         if self.process is None or self.owner != os.getpid() or self.process.poll() is not None:
             given = {k: v for k, v in os.environ.items() if k in KEPT or k.startswith(KEPT_STARTS)}
             self.process, self.owner = subprocess.Popen(
@@ -41,7 +41,10 @@ class _Server:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=given,
                 start_new_session=True,
             ), os.getpid()  # fmt: skip
-        process = self.process
+        return self.process
+
+    def ask(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        process = self.start()
         try:
             print(json.dumps(job), file=process.stdin, flush=True)
             return dict(json.loads(process.stdout.readline() if process.stdout else ""))
@@ -55,6 +58,11 @@ class _Server:
 
 
 _server = _Server()
+
+
+def start() -> None:
+    """Let the process begin that checks models: it imports while its caller does something else."""
+    _server.start()
 
 
 def limited(

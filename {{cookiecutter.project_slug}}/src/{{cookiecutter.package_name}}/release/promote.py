@@ -8,7 +8,7 @@ from ..files import sha256
 from ..pipeline import report
 from ..pipeline.train import Candidate
 from ..plain import message
-from . import rendered
+from . import limits, rendered
 from .change import Ledgers
 from .confirm import settled
 from .figures import measured
@@ -61,6 +61,7 @@ def prepare(
         hotfix, anchor = "a hotfix skips the soak time", "an anchor starts the ledger again"
         what = hotfix if intent == "hotfix" else anchor
         raise RefusedError(f'{what}, so it needs a reason: --reason "..."')
+    limits.start()
     git = workspace.git
     base = git.base()
     policy = workspace.policy_at(base)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from ..errors import InputError, ModelError, RefusedError
 from ..pipeline.gate import Finding
-from . import approval, attestation, figures, order, rendered
+from . import approval, attestation, figures, limits, order, rendered
 from .change import Change
 from .github import Review
 from .ledger import MAX_RECORD, Entry
@@ -94,6 +94,8 @@ def _promotion(
     workspace: Workspace, change: Change, record: Record, checks: list[Finding], told: Told | None
 ) -> Verification:
     git = workspace.git
+    if told is None:
+        limits.start()
     checks.append(rendered.check_folder(git, change.head, change.environment))
     old = record.schema_version == 1  # from before there were ledgers
     checks += order.old(git, change) if old else order.ledger(git, change, record)
