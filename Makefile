@@ -43,8 +43,7 @@ demo: setup ## Bake a project into build/ and watch a model live its whole life 
 	@echo "Look at $(DEMO)/rehearsal/report.html, and at the repository around it: $(DEMO)/README.md"
 
 test: test-fast ## Run every test; the slow ones install and run baked projects
-	@"$(BIN)/pytest" -m slow --numprocesses=2 --dist=loadfile --durations=10 tests/github
-	@"$(BIN)/pytest" -m slow --durations=10 --ignore=tests/github
+	@"$(BIN)/pytest" -m slow --numprocesses=2 --dist=loadfile --durations=20
 
 test-fast: setup ## Run the tests that install nothing
 	@"$(BIN)/pytest" -m "not slow" --numprocesses=auto --durations=10

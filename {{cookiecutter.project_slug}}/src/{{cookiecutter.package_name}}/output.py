@@ -5,6 +5,7 @@ A single file is known by how its content begins, a folder by the list that we l
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -69,8 +70,9 @@ class Folder:
     """A folder that a person named. It may hold other things; they are neither replaced nor
     removed, and what we wrote earlier is ours only as long as nobody changed it."""
 
-    def __init__(self, root: Path) -> None:
-        """Look at it before there is anything to lose.
+    def __init__(self, root: Path, names: str) -> None:
+        """Look at it before there is anything to lose. `names` is a pattern of all that we write
+        there: the list of an earlier time may be anybody's.
 
         Raises:
             InputError: It is a file, or cannot be read.
@@ -84,7 +86,9 @@ class Folder:
         except (OSError, ValueError, RecursionError):
             raise InputError(f"{root / WRITTEN}: cannot be read; remove it") from None
         given = known if isinstance(known, dict) else {}
-        self.known = {str(n): d for n, d in given.items() if isinstance(d, list)}
+        self.known = {
+            n: d for n, d in given.items() if re.fullmatch(names, n) and isinstance(d, list)
+        }
 
     def check(self, names: Mapping[str, object] | tuple[str, ...]) -> None:
         """Whether these names are free, or ours.
@@ -127,8 +131,9 @@ class Folder:
 
     def _ours(self, name: str) -> bool:
         path = self.root / name
-        inside = not Path(name).is_absolute() and ".." not in Path(name).parts
-        plain = inside and path.is_file() and not path.is_symlink()
+        above = [parent for parent in path.parents if self.root in parent.parents]
+        linked = any(place.is_symlink() for place in (path, *above))
+        plain = ".." not in Path(name).parts and path.is_file() and not linked
         return plain and name in self.known and sha256(path.read_bytes()) in self.known[name]
 
     def _tidy(self, folder: Path) -> None:

@@ -106,7 +106,7 @@ def rehearse(root: Path, output: Path, quiet: bool = False) -> list[Step]:
         ModelError: A step came out otherwise than the rules say.
         RefusedError: A file of somebody else is where a page would be written.
     """
-    folder = Folder(output)
+    folder = Folder(output, r"report\.(md|html)|plots/\d+/\w+\.png")
     folder.check(("report.md", "report.html"))  # now, rather than after a minute of work
     with sandbox(root) as scene:
         play = Rehearsal(scene, quiet)

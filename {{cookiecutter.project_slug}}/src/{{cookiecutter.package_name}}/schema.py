@@ -25,14 +25,19 @@ def checked(params: Params, root: Path) -> pd.DataFrame:
     faults = check(frame, params, values=params.data.public)
     if faults:
         raise RefusedError(f"{params.data.source}: {describe(faults)}")
-    return pd.DataFrame(
-        {
-            name: pd.to_numeric(frame[name]).astype("float64")
-            if column_type(frame, params, name) == "number"
-            else pd.Series(category_texts(frame[name]), dtype=object)
-            for name in frame.columns
-        }
-    )
+    unchecked = {*params.data.drop, *params.data.key, params.split.column}
+    typed = {}
+    for name in frame.columns:
+        number = column_type(frame, params, name) == "number"
+        if number and name in unchecked:  # one text among numbers is no fault there
+            number = pd.to_numeric(frame[name], errors="coerce").count() == frame[name].count()
+        values = frame[name]
+        typed[name] = (
+            pd.to_numeric(values).astype("float64")
+            if number
+            else pd.Series(category_texts(values), dtype=object)
+        )
+    return pd.DataFrame(typed)
 
 
 def check(frame: pd.DataFrame, params: Params, values: bool = False) -> list[Fault]:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
+from sklearn.preprocessing import PolynomialFeatures
 
 from ..conftest import BETTER
 from ..package import (
@@ -17,6 +19,7 @@ from ..package import (
     errors,
     export,
     features,
+    files,
     measure,
     package,
     rebuild,
@@ -149,6 +152,56 @@ def test_a_model_that_differs_only_where_the_holdout_does_not_look_is_refused(
     honest = packaged(world)
     forged(world, honest, model=retold(world, honest, change))
     assert "gives another model" in refused(world)
+
+
+def test_a_part_that_training_does_not_make_is_refused_although_no_answer_shows_it(
+    world: sandbox.Sandbox,
+) -> None:
+    """Such as a branch that waits for two columns at once, which no made row has."""
+
+    def change(pipeline: Any) -> None:
+        columns = ["mean radius", "texture error"]
+        empty = pd.DataFrame(np.zeros((2, 2)), columns=columns)
+        waits = PolynomialFeatures(interaction_only=True, include_bias=False).fit(empty)
+        numbers, categories = pipeline[0].transformers_
+        pipeline[0].transformers_ = [numbers, ("waits", waits, columns), categories]
+        places = pipeline[0].output_indices_
+        pipeline[0].output_indices_ = places | {"waits": slice(30, 33)}
+        last = pipeline[-1]
+        last.coef_ = np.concatenate([last.coef_, [[0.0, 0.0, 1e-12]]], axis=1)
+        last.n_features_in_ += 3
+
+    honest = packaged(world)
+    forged(world, honest, model=retold(world, honest, change))
+    assert "gives a model with another structure" in refused(world)
+
+
+def test_a_card_that_names_other_libraries_hides_no_graph(world: sandbox.Sandbox) -> None:
+    """Those that the source commit pins are here, so its graph is made again here."""
+    honest = packaged(world)
+    kept = world.here.store.fetch(honest.model)
+    model = artifact.Model.load(kept)
+    model.estimator[-1].coef_ *= 1 + 1e-6
+    directory = world.here.root / "hidden"
+    shutil.copytree(kept, directory)
+    (directory / "model.onnx").write_bytes(export.to_onnx(model.estimator, model.signature))
+    card = files.read_json(directory / "model.json")
+    card["libraries"]["onnx"] = "1.18.0"
+    (directory / "model.json").write_text(files.canonical_json(card))
+    forged(world, honest, model=world.here.store.put(directory))
+    text = refused(world)
+    assert "onnx: model.onnx is not what the fitted pipeline gives" in text
+
+
+def test_a_card_that_names_other_libraries_is_refused(world: sandbox.Sandbox) -> None:
+    honest = packaged(world)
+    directory = world.here.root / "renamed"
+    shutil.copytree(world.here.store.fetch(honest.model), directory)
+    card = files.read_json(directory / "model.json")
+    card["libraries"]["onnx"] = "1.18.0"
+    (directory / "model.json").write_text(files.canonical_json(card))
+    forged(world, honest, model=world.here.store.put(directory))
+    assert "gives a model with another libraries" in refused(world)
 
 
 def test_a_graph_that_is_not_the_fitted_pipeline_is_refused(world: sandbox.Sandbox) -> None:
@@ -304,6 +357,35 @@ def test_the_code_of_a_source_commit_gets_no_token(
     assert "other inputs" in refused(world)
     assert "PATH" in seen.read_text(), "it ran"
     assert "s3cret" not in seen.read_text()
+
+
+def test_the_code_of_a_commit_that_is_not_on_main_does_not_run(
+    world: sandbox.Sandbox, tmp_path: Path
+) -> None:
+    """Whoever may push a branch would run code on every machine that verifies."""
+    honest = packaged(world)
+    seen, git = tmp_path / "seen", world.here.git
+    data = next((world.here.root / "src").glob("*/data.py"))
+    world.git("checkout", "--quiet", "-b", "evil")
+    data.write_text(data.read_text() + f"\nopen({str(seen)!r}, 'w').close()\n")
+    world.git("commit", "--quiet", "--all", "--message", "Evil")
+    evil = git.run("rev-parse", "HEAD")
+    world.git("checkout", "--quiet", "main")
+    forged(world, honest, source=record.Source(commit=evil), version=git.version(evil))
+    assert "not on main" in refused(world)
+    assert not seen.exists()
+
+
+def test_an_image_that_was_edited_into_a_record_is_refused(world: sandbox.Sandbox) -> None:
+    packaged(world)
+    head = world.promote("staging").pull_request.head
+    found = world.here.git.files(head, "deploy/staging")
+    image = f"evil.example/image@sha256:{'cd' * 32}"
+    content = yaml.safe_load(found["model.yaml"]) | {"image": image}
+    found["model.yaml"] = yaml.safe_dump(content, sort_keys=False).encode()
+    git = world.here.git
+    bad = git.commit_folder(git.base(), "deploy/staging", found, "Another image")
+    assert not said(world, bad)["image"][0]
 
 
 def test_params_of_a_card_that_differ_are_named() -> None:

@@ -249,6 +249,12 @@ def test_an_image_of_something_else_is_refused(world: World, tmp_path: Path) -> 
         world.driver().start(wrong, tmp_path, 0)
     with pytest.raises(errors.RefusedError, match="names no image"):
         world.driver().start(named.model_copy(update={"image": None}), tmp_path, 0)
+    (tmp_path / "golden").write_text("[]")
+    forged = derived(str(named.image), "COPY golden /models/golden.json", tmp_path)
+    bad = named.model_copy(update={"image": image.push(forged, remote, "b")})
+    with pytest.raises(errors.RefusedError, match="holds sha256:.*, not sha256:"):
+        world.driver().start(bad, tmp_path, 0)  # although its labels say what the record says
+    remove(forged)
     gone = named.model_copy(update={"image": f"{remote}@sha256:{'ab' * 32}"})
     with pytest.raises(docker_command.DockerError, match="^docker: manifest .*unknown[^\n]*$"):
         world.driver().start(gone, tmp_path, 0)

@@ -53,7 +53,8 @@ def fresh(world: sandbox.Sandbox, folder: Path) -> workspace.Workspace:
 
 def test_what_would_go_is_shown_and_nothing_goes(world: sandbox.Sandbox) -> None:
     model = running(world)
-    (rows,) = forget.chosen(world.here, [record.short(model)])
+    rows, hashes = forget.chosen(world.here, [record.short(model)])
+    assert hashes.digest == world.here.store.provenance(model).data.fitted
     assert rows.digest == holdout_of(world, model)
     assert rows.models == (model,)
     assert rows.runs == ("staging", "production")
@@ -65,9 +66,10 @@ def test_what_would_go_is_shown_and_nothing_goes(world: sandbox.Sandbox) -> None
 
 def test_rows_are_chosen_by_day_and_by_digest(world: sandbox.Sandbox) -> None:
     model = running(world)
-    holdout = holdout_of(world, model)
+    data = world.here.store.provenance(model).data
+    holdout = data.holdout
     today = world.clock.date()
-    assert [r.digest for r in forget.chosen(world.here, before=today)] == [holdout]
+    assert [r.digest for r in forget.chosen(world.here, before=today)] == [holdout, data.fitted]
     assert forget.chosen(world.here, before=today - dt.timedelta(days=60)) == []
     assert [r.digest for r in forget.chosen(world.here, data=[record.short(holdout)])] == [holdout]
     with pytest.raises(errors.InputError, match="names 0 directories of rows"):
@@ -85,7 +87,7 @@ def test_erased_rows_are_gone_and_the_release_still_runs(
 ) -> None:
     model = running(world)
     holdout = holdout_of(world, model)
-    (note,) = erase(world, model)
+    notes = erase(world, model)
     with pytest.raises(store.ErasedError, match=f"was erased on .*: {WHY}"):
         world.here.store.fetch(holdout)
     there = fresh(world, tmp_path / "fresh")
@@ -94,7 +96,7 @@ def test_erased_rows_are_gone_and_the_release_still_runs(
     assert (found.record.model, found.because) == (model, None)
     ledger = there.ledger("production", there.git.base())
     assert there.remembers("production", str(ledger.effective and ledger.effective.commit))
-    assert erase(world, model) == [note]  # again is no fault, and keeps the first note
+    assert erase(world, model) == notes  # again is no fault, and keeps the first note
 
 
 def test_what_was_erased_is_said_where_it_is_verified(
@@ -110,7 +112,7 @@ def test_what_was_erased_is_said_where_it_is_verified(
     name = f"{entry.commit}:model.yaml"
     (file,) = there.git.objects([name], 65_536)
     said = record.Record.read(file.content or b"", name)
-    told = {f.name: f for f in figures.check(there, change, said, policy).findings}
+    told = {f.name: f for f in figures.check(there, change, said, policy, on_main=True).findings}
     assert told["holdout"].passed
     assert "was erased on" in told["holdout"].message
     assert "not made again" in told["numbers"].message
@@ -131,7 +133,7 @@ def test_a_note_from_before_the_release_excuses_nothing(
 ) -> None:
     """Who erases first and releases afterwards gets nothing past verification."""
     model = running(world)
-    (note,) = erase(world, model)
+    note, _ = erase(world, model)
     early = note.model_copy(update={"time": world.clock - dt.timedelta(days=40)})
     world.here.store.erase(early)
     with pytest.raises(errors.ModelError):
@@ -181,6 +183,18 @@ def test_a_release_whose_rows_are_erased_can_be_gone_back_to(world: sandbox.Sand
     entry = world.release("production")
     assert entry is not None
     assert entry.model == first
+
+
+def test_a_model_is_not_erased_whatever_a_note_says_of_it(world: sandbox.Sandbox) -> None:
+    """Whoever may write notes could have anything deleted."""
+    model = running(world)
+    known = world.here.store.provenance(model)
+    data = record.DataDigests(train=known.data.train, holdout=model)
+    other = "sha256:" + "ab" * 32
+    world.here.store.save(known.model_copy(update={"model": other, "data": data}))
+    with pytest.raises(errors.RefusedError, match="which are no rows; nothing was erased"):
+        erase(world, other)
+    assert world.here.store.fetch(model)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import io
 import os
 import resource
 import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -51,6 +52,16 @@ def forks(_: object, output: Path) -> None:
     time.sleep(60)
 
 
+def hides(_: object, output: Path) -> None:
+    """Start what would outlive the job: a child of nobody, in a session of its own."""
+    if not os.fork():
+        os.setsid()
+        if not os.fork():
+            os.execvp("sleep", ["sleep", "62"])  # noqa: S606 - a test
+        os._exit(0)
+    time.sleep(0.5)
+
+
 def writes(arguments: dict[str, str], output: Path) -> None:
     (output / "said").write_text(arguments["word"])
 
@@ -92,6 +103,13 @@ def test_what_goes_wrong_is_one_line(
         call(name, tmp_path)
     call("writes", tmp_path, word="and the next one works")
     assert "sleep 61" not in subprocess.run(["ps", "ax"], capture_output=True, text=True).stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives orphans to another process")
+@pytest.mark.usefixtures("here")
+def test_nothing_that_a_job_starts_outlives_it(tmp_path: Path) -> None:
+    call("hides", tmp_path)
+    assert "sleep 62" not in subprocess.run(["ps", "ax"], capture_output=True, text=True).stdout
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "much", "nan", "inf"])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ONNX_FILE = "model.onnx"  # not there where ONNX Runtime would give other answers
-HOLDOUT_FILES = ("holdout.parquet",)
+HOLDOUT_FILES, FITTED_FILES = ("holdout.parquet",), ("fitted.parquet",)
 MODEL_FILES = ("golden.json", "model.json", ONNX_FILE, "model.skops", "profile.json")
 
 # The only types beyond the default list of skops that a model file may hold: what the estimators of
@@ -153,10 +153,12 @@ def refuse_strangers(candidate: Path) -> None:
     Raises:
         RefusedError: Something else lies there.
     """
-    for place, names in (
-        (candidate / "model", MODEL_FILES),
-        (candidate / "holdout", HOLDOUT_FILES),
-    ):
+    for name, names in (
+        ("model", MODEL_FILES), ("holdout", HOLDOUT_FILES), ("fitted", FITTED_FILES),
+    ):  # fmt: skip
+        place = candidate / name
+        if place.is_symlink():
+            raise RefusedError(f"{place}: is a link; make candidate/ itself one, if it must be")
         strange = [place] if place.exists() and not place.is_dir() else []
         strange += [p for p in place.glob("*") if p.name not in names or not p.is_file()]
         for path in strange:

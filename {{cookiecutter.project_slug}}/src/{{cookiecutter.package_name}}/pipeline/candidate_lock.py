@@ -64,4 +64,4 @@ def _clear(candidate: Path) -> None:
     """Remove what a killed process left: nobody else writes here now."""
     for path in candidate.iterdir():
         if TEMPORARY.fullmatch(path.name):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

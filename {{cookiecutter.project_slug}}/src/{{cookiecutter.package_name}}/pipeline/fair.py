@@ -38,7 +38,11 @@ def compared(
     names = _identity(model.card.split, rival.card.split, holdout, fitted)
     if not names:
         raise InputError("no column of the rows that it was fitted on is in this holdout")
-    unseen = ~among(holdout, fitted, names)
+    seen = among(holdout, fitted, names)
+    rest = [str(name) for name in fitted if name in holdout and name not in names]
+    if rest:  # a key may have been given anew: the row itself tells, too
+        seen |= among(holdout, fitted, rest, once=True)
+    unseen = ~seen
     left, known = int(unseen.sum()), f"of {len(holdout)} holdout rows it was not fitted on"
     if left < MIN_ROWS:
         raise InputError(f"{known} {left} only, a comparison needs {MIN_ROWS}")

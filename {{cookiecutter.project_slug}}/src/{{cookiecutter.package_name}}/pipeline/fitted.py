@@ -52,9 +52,13 @@ def read_fitted(directory: Path, digest: str | None = None) -> pd.DataFrame:
     return table
 
 
-def among(rows: pd.DataFrame, fitted: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
-    """Which of the raw `rows` are among the fitted ones, equal in these columns; shape (n,)."""
-    mine, theirs = _rows(hashed(rows, names)), _rows(fitted[list(names)])
+def among(
+    rows: pd.DataFrame, fitted: pd.DataFrame, names: Sequence[str], *, once: bool = False
+) -> np.ndarray:
+    """Which of the raw `rows` are among the fitted ones, equal in these columns; shape (n,).
+    `once`: only those that are there once, and so are told apart by these columns."""
+    mine, theirs = _rows(hashed(rows, names)), pd.Series(_rows(fitted[list(names)]))
+    theirs = theirs[~theirs.duplicated(keep=False)] if once else theirs
     return pd.Series(mine).isin(theirs).to_numpy()
 
 

@@ -10,6 +10,7 @@ import hashlib
 import os
 import secrets
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,10 +25,12 @@ from docker.types import LogConfig
 from requests.exceptions import RequestException
 
 from ..errors import RefusedError
+from ..pipeline.contents import digest_of
+from . import archive
 from .connection import Credentials
 from .docker import DockerError
 from .driver import START_SECONDS, STOP_SECONDS, Service, exclusive, free_port, last_words
-from .image import COMMIT_LABEL, LOG, MEMORY, MODEL_LABEL, PIDS, USER
+from .image import COMMIT_LABEL, LOG, MEMORY, MODEL_LABEL, MODELS, PIDS, USER
 from .record import Record
 
 # The folder of the environment, the image, and the ports.
@@ -135,6 +138,11 @@ class Containers:
             mem_limit=MEMORY,
             log_config=LogConfig(type=LogConfig.types.JSON, config=LOG_LIMITS),
         )
+        try:
+            self._check_model(engine, record)
+        except RefusedError:
+            engine.remove(force=True)
+            raise
         engine.start()
         container = Container.of(engine)
         deadline = time.monotonic() + START_SECONDS
@@ -204,6 +212,18 @@ class Containers:
                 f" names {record.model} of {record.source.commit}"
             )
         return image
+
+    def _check_model(self, engine: Engine, record: Record) -> None:
+        """See that the image holds the record's model: its labels are words of whoever built it."""
+        with tempfile.TemporaryDirectory(prefix="image-") as name, tempfile.TemporaryFile() as tar:
+            for chunk in engine.get_archive(MODELS)[0]:
+                tar.write(chunk)
+            tar.seek(0)
+            content = Path(name) / "content"
+            archive.unpack(tar, content, str(record.image), folders=True)
+            found = digest_of(content / Path(MODELS).name)
+        if found != record.model:
+            raise RefusedError(f"{record.image} holds {found}, not {record.model}")
 
     def _pull(self, reference: str) -> None:
         name, _, digest = reference.partition("@")

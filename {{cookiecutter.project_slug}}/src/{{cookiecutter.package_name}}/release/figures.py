@@ -15,6 +15,7 @@ from ..pipeline.reproduce import same_numbers
 from . import measure, rebuild, rendered
 from .change import Change
 from .ledger import Entry
+from .libraries import lacking
 from .limits import limited
 from .record import DataDigests, Erased, Record, Replaces, folder, short
 from .store import ErasedError, MissingError
@@ -52,8 +53,11 @@ class Measured:
     findings: tuple[Finding, ...]
 
 
-def check(workspace: Workspace, change: Change, record: Record, policy: Policy) -> Figures:
-    """Evaluate again, and compare with what the record says; make again what can be."""
+def check(
+    workspace: Workspace, change: Change, record: Record, policy: Policy, *, on_main: bool
+) -> Figures:
+    """Evaluate again, and compare with what the record says; make again what can be. Code of a
+    source commit that is not `on_main` is a stranger's, and does not run."""
     claimed, checks = _claims(workspace, change, record)
     checks += [artefact(workspace, "model", record.model)]
     if change.recorded and (note := _erased(workspace, change.recorded, record)):
@@ -65,7 +69,8 @@ def check(workspace: Workspace, change: Change, record: Record, policy: Policy) 
         answers = dict(change.recorded.released.answers)
         return Figures(tuple(checks), judge(claimed, policy), answers)
     checks += [artefact(workspace, "holdout", record.data.holdout)]
-    checks += [artefact(workspace, "fitted", digest) for digest in _fitted(record)]
+    if not (change.recorded and all(map(workspace.store.erased, _fitted(record)))):
+        checks += [artefact(workspace, "fitted", digest) for digest in _fitted(record)]
     if not all(check.passed for check in checks if check.name in LOADED):
         return Figures(tuple(checks), away=_missing(workspace, record))
 
@@ -97,7 +102,7 @@ def check(workspace: Workspace, change: Change, record: Record, policy: Policy) 
     if not differences:  # figures that are wrong are not drawn
         about = (change.head, change.environment, record, claimed, found.scored, policy)
         checks.append(rendered.check_rendered(workspace.git, *about, released=then))
-    if not old and all(check.passed for check in checks):
+    if not old and on_main and all(check.passed for check in checks):
         checks.append(rebuild.check(workspace, record, policy.environments[change.environment]))
     return Figures(tuple(checks), judge(found.evaluation, policy), found.answers)
 
@@ -139,6 +144,7 @@ def measured(
         "fitted": [str(fetch(fitted)), fitted] if fitted else None,
         "params": params.model_dump(mode="json"),
         "data": data.model_dump(exclude_none=True),
+        "pinned": not lacking(workspace.git, commit),
         "options": {
             "candidate_digest": model,
             "champion_digest": champion,
@@ -173,6 +179,14 @@ def artefact(workspace: Workspace, name: str, digest: str) -> Finding:
     return Finding(name, True, f"{short(digest)} is in the store, byte for byte")
 
 
+def _image(workspace: Workspace, record: Record) -> Finding:
+    """Whether the image is the one that was packaged with the model: nobody edits it in."""
+    known = workspace.store.provenance(record.model).image
+    if record.image == known:
+        return Finding("image", True, f"{record.image} was packaged with the model")
+    return Finding("image", False, f"{record.image} was not packaged with the model, but {known}")
+
+
 def _fitted(record: Record) -> tuple[str, ...]:
     """The digest of the rows it was fitted on, if it names them."""
     return (record.data.fitted,) if record.data.fitted else ()
@@ -181,7 +195,7 @@ def _fitted(record: Record) -> tuple[str, ...]:
 def _erased(workspace: Workspace, entry: Entry, record: Record) -> Erased | None:
     """The note on rows that were erased since a release: that was verified with them, and may run.
     Nothing new is verified without its rows."""
-    for digest in filter(None, (*record.data.kept, record.replaces.fitted)):
+    for digest in filter(None, (record.data.holdout, record.replaces.fitted)):
         try:
             workspace.store.fetch(digest)
         except ErasedError as error:
@@ -224,6 +238,8 @@ def _claims(
     message = f"{name} is not about this record: {', '.join(wrong)} differs"
     checks = [Finding("evaluation", not wrong, message if wrong else f"{name} is about this model")]
     policy_now = sha256(workspace.git.show(change.parent, "policy.yaml") or b"")
+    if change.recorded is None and record.image:
+        checks.append(_image(workspace, record))
     same = policy_now == record.policy
     message = "is the one it was proposed under" if same else "changed since; promote again"
     return claimed, [*checks, Finding("policy", same, f"policy.yaml {message}")]

@@ -29,7 +29,7 @@ MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
 STATE = "{{.State.Status}} {{.State.Health.Status}}"
 MODEL_LABEL, COMMIT_LABEL = "model.digest", "org.opencontainers.image.revision"
 BUILD_SECONDS, PUSH_SECONDS, HEALTHY_SECONDS = 1800, 900, 90
-USER, LOG = "65532:65532", "/log"  # as in the Dockerfile
+USER, LOG, MODELS = "65532:65532", "/log", "/models"  # as in the Dockerfile
 PIDS, MEMORY = 256, "2g"
 LIMITS = (
     *("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"),  # noqa: S108 - in the container

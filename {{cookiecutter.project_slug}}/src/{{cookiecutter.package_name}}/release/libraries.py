@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 
 from ..errors import ModelError, RefusedError
 from .driver import alone
+from .git import Git
 
 SECONDS = 600
 
@@ -34,18 +35,43 @@ def needed(
         RefusedError: pyproject.toml does not say.
     """
     try:
-        project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+        return parsed(pyproject.read_text(encoding="utf-8"), runtime, commit)
+    except (OSError, ValueError) as error:
+        raise _unsaid(commit, error) from None
+
+
+def parsed(
+    pyproject: str, runtime: Literal["onnx", "scikit-learn"], commit: str
+) -> tuple[Requirement, ...]:
+    """The same, of the content of pyproject.toml."""
+    try:
+        project = tomllib.loads(pyproject)["project"]
         lines = list(project["dependencies"])
         if runtime == "scikit-learn":
             lines += project["optional-dependencies"]["training"]
         found = tuple(Requirement(line) for line in lines)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise RefusedError(
-            f"the code of source commit {commit[:7]} cannot run: its pyproject.toml does not say"
-            f" which libraries it needs: {why}"
-        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unsaid(commit, error) from None
     return tuple(r for r in found if r.marker is None or r.marker.evaluate())
+
+
+def _unsaid(commit: str, error: Exception) -> RefusedError:
+    why = " ".join(str(error).split())[:200]
+    return RefusedError(
+        f"the code of source commit {commit[:7]} cannot run: its pyproject.toml does not say"
+        f" which libraries it needs: {why}"
+    )
+
+
+def lacking(git: Git, commit: str) -> list[str]:
+    """What a commit pins for training, and is not installed here.
+
+    Raises:
+        RefusedError: It does not say.
+    """
+    content = git.show(commit, "pyproject.toml") or b""
+    text = content.decode(errors="replace")
+    return list(differing(parsed(text, "scikit-learn", commit)))
 
 
 def python(requirements: Sequence[Requirement], folder: Path, commit: str) -> Path:
@@ -55,8 +81,8 @@ def python(requirements: Sequence[Requirement], folder: Path, commit: str) -> Pa
     Raises:
         LibrariesError: It cannot be made; offline, for example.
     """
-    lacking = list(differing(requirements))
-    if not lacking and not _job_owns_this():
+    missing = list(differing(requirements))
+    if not missing and not _job_owns_this():
         return Path(sys.executable)
     pins = sorted(map(str, requirements))
     key = "\n".join([platform.python_version(), platform.machine(), *pins])
@@ -64,7 +90,7 @@ def python(requirements: Sequence[Requirement], folder: Path, commit: str) -> Pa
     interpreter = place / "bin" / "python"
     with alone(folder):
         if not interpreter.exists():  # nor where the Python that it was made from is gone
-            why = "; ".join(lacking) or "the job's own are removed by the next job"
+            why = "; ".join(missing) or "the job's own are removed by the next job"
             _make(place, pins, f"the libraries of source commit {commit[:7]} ({why})")
     return interpreter
 

@@ -1,6 +1,7 @@
 """Work on what others made, such as a model, in a process of its own with limits: a small file may
 ask for gigabytes or never end, and this machine may be the one that serves."""
 
+import ctypes
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from . import limits_server
 
 OWN = Path(__file__).parents[2]  # where this package lies
 GIGABYTE = 10**9
+PR_SET_DUMPABLE = 4
 SECONDS = 600.0
 MOST_GIGABYTES = 4.0
 # What may decide a figure, and what finds files. No token, no address of a service.
@@ -35,6 +37,7 @@ class _Server:
 
     def start(self) -> subprocess.Popen[str]:
         if self.process is None or self.owner != os.getpid() or self.process.poll() is not None:
+            _hide()
             given = {k: v for k, v in os.environ.items() if k in KEPT or k.startswith(KEPT_STARTS)}
             self.process, self.owner = subprocess.Popen(
                 [sys.executable, "-P", str(Path(limits_server.__file__))],
@@ -58,6 +61,12 @@ class _Server:
 
 
 _server = _Server()
+
+
+def _hide() -> None:
+    """Let nobody of this user read what this process was given, such as a token, in /proc."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def start() -> None:

@@ -6,6 +6,7 @@ stands in the files that it writes.
 """
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -22,6 +23,7 @@ LIBRARIES = (  # what takes long to import; a job is forked with them
     "sklearn.compose", "sklearn.ensemble", "sklearn.linear_model", "sklearn.pipeline", "onnx",
     "onnxruntime", "skl2onnx",
 )  # fmt: skip
+PR_SET_CHILD_SUBREAPER = 36
 MEMORY, FAULT = 3, 4  # exit codes: it asked for too much memory; `fault.json` says what is wrong
 
 
@@ -81,7 +83,27 @@ def supervise(job: dict[str, Any]) -> dict[str, Any]:
         pause = min(pause * 1.5, 0.05)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)  # whatever it started
+    _end_orphans()
     return {"code": code}
+
+
+def _end_orphans() -> None:
+    """End what a job started in a session of its own: it is our child, once its parent is gone."""
+    end = time.monotonic() + 5
+    while children := _children():
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(child, 0 if time.monotonic() < end else os.WNOHANG)
+
+
+def _children() -> list[int]:
+    try:
+        tasks = Path("/proc/self/task").glob("*/children")
+        return [int(child) for task in tasks for child in task.read_text().split()]
+    except OSError:  # not Linux
+        return []
 
 
 def main() -> None:
@@ -89,6 +111,8 @@ def main() -> None:
     for name in LIBRARIES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who asked says what becomes of a job
     for text in sys.stdin:
         sys.stdout.write(json.dumps(supervise(json.loads(text))) + "\n")

@@ -1,36 +1,32 @@
 """What loads a model to check it. It runs in a process of its own, within limits: see limits.py."""
 
-import math
 from collections.abc import Mapping
-from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 
 from ..config import Params
 from ..features import to_frame, to_inputs
 from ..files import canonical_json
-from ..pipeline.artifact import MODEL_FILES, ONNX_FILE, Model, ModelCard
+from ..pipeline.artifact import MODEL_FILES, ONNX_FILE, Model, ModelCard, dump_estimator
 from ..pipeline.contents import Contents, read
 from ..pipeline.evaluate import evaluate
 from ..pipeline.export import to_onnx
 from ..pipeline.fitted import read_fitted
-from ..pipeline.gate import Finding
+from ..pipeline.gate import NOT_REBUILT, Finding
 from ..pipeline.metrics import Scored
 from ..pipeline.parity import apart, at_thresholds, made
 from ..pipeline.train import read_holdout
-from ..runtime import TrainingRuntime, load
+from ..runtime import load
 from .answers import answers_of
+from .likeness import close, difference
 
 ARRAYS = ("y", "candidate", "champion", "compared", "places")
-ALIKE = ("signature", "estimator", "parameters", "split", "rows", "seed", "data", "runtime")
 FILES = ("golden.json", "profile.json")
-# Of answers, as in parity.py: solvers amplify the last bits in which processors differ.
-TOLERANCE = 1e-3
-EXPORTERS = ("numpy", "onnx", "protobuf", "scikit-learn", "skl2onnx")
 
 
 def measure(arguments: Mapping[str, Any], output: Path) -> None:
@@ -45,7 +41,10 @@ def measure(arguments: Mapping[str, Any], output: Path) -> None:
     )  # fmt: skip
     files = read(directory, arguments["options"]["candidate_digest"])
     model, params = Model.of(files), Params.model_validate(arguments["params"])
-    checks = [bound(model.card, params, arguments["data"]), exported(model, files)]
+    checks = [
+        bound(model.card, params, arguments["data"]),
+        exported(model, files, arguments["pinned"]),
+    ]
     facts = {
         "answers": answers_of(holdout, scored),
         "findings": [check.__dict__ for check in checks],
@@ -91,57 +90,46 @@ def bound(card: ModelCard, params: Params, data: Mapping[str, str]) -> Finding:
     return Finding("bound", not wrong, message if wrong else good)
 
 
-def exported(model: Model, files: Contents) -> Finding:
-    """Whether the ONNX graph is what the fitted pipeline gives, byte for byte where the same
-    versions export; else its answers are compared, as `parity` does for every model."""
+def exported(model: Model, files: Contents, pinned: bool) -> Finding:
+    """Whether the ONNX graph is what the fitted pipeline gives, byte for byte. Only where what the
+    source commit pins is not installed (`pinned`), its answers alone are compared, as `parity` does
+    for every model."""
     if strange := sorted(files.files.keys() - set(MODEL_FILES)):
         return Finding("onnx", False, f"the model holds {strange[0][:80]!a}, which belongs to none")
     if model.card.runtime != "onnx":
         served = ONNX_FILE in files
         message = f"{ONNX_FILE} is there, and is not served" if served else "not served by ONNX"
         return Finding("onnx", not served, message)
-    same = to_onnx(model.estimator, model.signature) == files[ONNX_FILE]
-    if same:
+    if to_onnx(model.estimator, model.signature) == files[ONNX_FILE]:
         return Finding("onnx", True, f"{ONNX_FILE} was exported again: the same bytes")
-    then = model.card.libraries
-    other = [f"{name} {then.get(name)}" for name in EXPORTERS if then.get(name) != version(name)]
-    if other:
-        message = f"{ONNX_FILE} was exported by {', '.join(other)}: only its answers were compared"
-        return Finding("onnx", True, message)
+    if not pinned:
+        message = f"{NOT_REBUILT}{ONNX_FILE} was exported by other libraries than are here"
+        return Finding("onnx", True, f"{message}: only its answers were compared")
     return Finding("onnx", False, f"{ONNX_FILE} is not what the fitted pipeline gives; train again")
 
 
 def compare(arguments: Mapping[str, Any], output: Path) -> None:
-    """How far two models are apart, on the holdout and on rows made from it: `apart.json`."""
+    """How far two models are apart: what they are made of, and what they answer to the holdout and
+    to rows made from it. Writes `apart.json`."""
     every = [read(Path(arguments[name])) for name in ("model", "again")]
     models = [Model.of(files) for files in every]
-    a, b = (model.card for model in models)
-    facts = {"libraries": a.libraries == b.libraries, "rows": 0, "largest": 0.0}
-    others = [name for name in ALIKE if getattr(a, name) != getattr(b, name)]
+    a, b = (msgspec.to_builtins(model.card) for model in models)
+    pythons = [card["libraries"].pop("python", None) for card in (a, b)]
+    facts = {"python": pythons[0] == pythons[1], "rows": 0, "largest": 0.0}
+    others = [name for name in a if name != "not_onnx" and a[name] != b[name]]
+    others += difference(*(dump_estimator(model.estimator) for model in models))
+    others += [n for n in FILES if not close(*(files.json(n) for files in every))]
     if not others:
-        frame = to_frame(read_holdout(Path(arguments["holdout"])), a.signature.columns)
-        near = [
-            at_thresholds(frame, a.signature, load(files, card))
-            for files, card in zip(every, (a, b), strict=True)
-        ]
-        rows = pd.concat([frame, *made(frame, a.signature), *chain(*near)])
-        inputs = to_inputs(rows, a.signature)
-        x, y = (TrainingRuntime(model).scores(inputs) for model in models)
+        told = models[0].signature
+        frame = to_frame(read_holdout(Path(arguments["holdout"])), told.columns)
+        runtimes = [load(files, model.card) for files, model in zip(every, models, strict=True)]
+        near = (at_thresholds(frame, told, runtime) for runtime in runtimes)
+        rows = pd.concat([frame, *made(frame, told), *chain(*near)])
+        inputs = to_inputs(rows, told)
+        x, y = (runtime.scores(inputs) for runtime in runtimes)
         known = np.isfinite(x) & np.isfinite(y)
         largest = float(np.abs(x[known]).max(initial=1.0))
-        differ = apart(x[known], y[known], largest, a.signature).max(initial=0.0)
+        differ = apart(x[known], y[known], largest, told).max(initial=0.0)
         same = bool((np.isfinite(x) == np.isfinite(y)).all())
         facts |= {"rows": len(rows), "largest": float(differ) if same else 1.0}
-        others += [n for n in FILES if not _close(*(files.json(n) for files in every))]
     (output / "apart.json").write_text(canonical_json(facts | {"others": others}))
-
-
-def _close(a: Any, b: Any) -> bool:
-    """Whether two values of JSON are the same, but for what a tolerance allows numbers."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_close(a[key], b[key]) for key in a)
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(_close, a, b))
-    if isinstance(a, float) and isinstance(b, float):
-        return math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-    return bool(a == b)

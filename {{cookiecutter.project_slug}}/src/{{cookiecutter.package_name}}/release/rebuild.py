@@ -14,9 +14,9 @@ from ..pipeline.inputs import libraries
 from ..pipeline.train import Candidate
 from . import measure
 from .git import Git, GitError
-from .libraries import differing, needed
+from .libraries import lacking
+from .likeness import TOLERANCE
 from .limits import LimitError, limited
-from .measure import TOLERANCE
 from .own_code import package_of
 from .record import Record
 from .workspace import Workspace
@@ -107,11 +107,11 @@ def _check_out(git: Git, record: Record, tree: Path) -> str:
             raise NotRebuiltError(f"{commit[:7]}: {error}") from None
     try:
         package = package_of(tree / "src", commit)
-        lacking = list(differing(needed(tree / "pyproject.toml", "scikit-learn", commit)))
+        missing = lacking(git, commit)
     except RefusedError as error:
         raise NotRebuiltError(str(error)) from None
-    if lacking:
-        raise NotRebuiltError(f"{commit[:7]} needs {', '.join(lacking[:3])}")
+    if missing:
+        raise NotRebuiltError(f"{commit[:7]} needs {', '.join(missing[:3])}")
     if not (tree / "src" / package / "pipeline" / "again.py").is_file():
         raise NotRebuiltError(f"{commit[:7]} is of a version that cannot be asked")
     return package
@@ -133,7 +133,7 @@ def _same_model(workspace: Workspace, record: Record, made: Path, folder: Path) 
     commit, found = record.source.commit[:7], Candidate.read(made)
     _same_rows(record, found.train, made)
     same = digest_of(made / "model") == record.model
-    facts: dict[str, Any] = {"libraries": True, "others": [], "largest": 0.0, "rows": 0}
+    facts: dict[str, Any] = {"python": True, "others": [], "largest": 0.0, "rows": 0}
     if not same:
         places = {"model": record.model, "holdout": record.data.holdout}
         paths = {name: str(workspace.store.fetch(digest)) for name, digest in places.items()}
@@ -145,7 +145,7 @@ def _same_model(workspace: Workspace, record: Record, made: Path, folder: Path) 
     if not facts["largest"] <= TOLERANCE:
         text = f"{commit} gives another model: answers differ by up to {facts['largest']:.2g}"
         raise RefusedError(f"{text} of {facts['rows']} rows")
-    if facts["libraries"] and record.key not in (None, found.key):
+    if facts["python"] and record.key not in (None, found.key):
         raise RefusedError(f"{commit} has other inputs than the record's key says")
     if same:
         return f"trained again at {commit}: the same bytes"

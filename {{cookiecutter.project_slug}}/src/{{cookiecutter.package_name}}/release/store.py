@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import InputError, ModelError, RefusedError
 from ..files import canonical_json
 from ..pipeline import contents
-from ..pipeline.artifact import whole
+from ..pipeline.artifact import FITTED_FILES, HOLDOUT_FILES, whole
 from ..pipeline.contents import Contents, check_digest, digest_of
 from . import archive, privacy
 from .connection import DeniedError
@@ -127,8 +127,15 @@ class Store:
         """Delete rows here and in each registry, then note it; again is no fault.
 
         Raises:
-            RefusedError: A registry does not delete; nothing was noted.
+            RefusedError: It is no directory of rows, whatever somebody noted; or a registry does
+                not delete. Nothing was noted.
         """
+        with suppress(MissingError, ErasedError):
+            files = set(self.read(note.rows).files)
+            if not files <= {*HOLDOUT_FILES, *FITTED_FILES}:
+                raise RefusedError(
+                    f"{note.rows}: holds {min(files)[:80]!a}, which are no rows; nothing was erased"
+                )
         for place in self.places:
             place.delete(_tag("dir", note.rows))
         shutil.rmtree(self._path(note.rows), ignore_errors=True)

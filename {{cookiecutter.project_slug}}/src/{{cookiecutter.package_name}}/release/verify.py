@@ -99,7 +99,8 @@ def _promotion(
     checks.append(rendered.check_folder(git, change.head, change.environment))
     old = record.schema_version == 1  # from before there were ledgers
     checks += order.old(git, change) if old else order.ledger(git, change, record)
-    checks += [order.comparison(workspace, change, record), order.source(git, change, record)]
+    source = order.source(git, change, record)
+    checks += [order.comparison(workspace, change, record), source]
     checks += order.hold(change, record)
     policy = workspace.policy_at(change.parent)
     rules = policy.environments[change.environment]
@@ -113,7 +114,7 @@ def _promotion(
     away = None
     try:
         if told is None:
-            found = figures.check(workspace, change, record, policy)
+            found = figures.check(workspace, change, record, policy, on_main=source.passed)
         else:
             given = (told.findings, told.answers)
             found = figures.take(workspace, change, record, policy, *given)
