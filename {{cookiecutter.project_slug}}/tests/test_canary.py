@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from .conftest import add_code
 from .package import cli_app, errors, evaluate, figures, follow, plots, sandbox
 
 TOWN, UNSEEN, NUMBER, KEY = "Zebulon", "Balthazar", "98765.4321", "Quirinus"
@@ -75,6 +76,8 @@ def project(root: Path, frame: pd.DataFrame, **data: Any) -> Path:
     content = PARAMS | {"data": PARAMS["data"] | data}
     (root / "params.yaml").write_text(yaml.safe_dump(content))
     (root / "policy.yaml").write_text(yaml.safe_dump(POLICY))
+    if not (root / "src").exists():
+        add_code(root)
     return root
 
 

@@ -55,7 +55,7 @@ def whole(world: sandbox.Sandbox) -> train.Candidate:
     found = train.Candidate.read(world.here.candidate)
     found.check(world.here.candidate)
     names = {path.name for path in world.here.candidate.iterdir()}
-    assert names <= {"inputs.json", "model", "holdout", candidate_lock.LOCK}
+    assert names <= {"inputs.json", "model", "holdout", "fitted", candidate_lock.LOCK}
     return found
 
 

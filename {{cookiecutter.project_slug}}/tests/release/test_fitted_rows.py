@@ -1,7 +1,6 @@
 """The rows a model was fitted on go with its record, and no later model is compared on them."""
 
 import shutil
-from typing import Any
 
 import pytest
 import yaml
@@ -9,9 +8,7 @@ import yaml
 from ..conftest import BETTER, PARAMS
 from ..package import (
     artifact,
-    confirm,
     errors,
-    evaluate,
     evaluation,
     package,
     record,
@@ -145,50 +142,6 @@ def test_hashes_that_were_changed_are_not_packaged(world: sandbox.Sandbox) -> No
     (world.here.candidate / "fitted" / "fitted.parquet").write_bytes(b"")
     with pytest.raises(errors.RefusedError, match="fitted: content is"):
         package.package(world.here)
-
-
-def of_before(*given: Any) -> train.Candidate:
-    """What `model train` of the version before left: no hashes."""
-    made = train.train(*given)
-    shutil.rmtree(given[2] / "fitted")
-    old = train.Candidate(made.key, made.model, made.train, made.holdout)
-    old.write(given[2])
-    return old
-
-
-def test_releases_of_the_version_before_still_count(
-    lenient: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They were compared by the split alone; to leave them out would take away what runs."""
-    with monkeypatch.context() as patch:
-        patch.setattr(sandbox, "train", of_before)
-        patch.setattr(evaluate, "check_split", lambda *_: None)
-        for change in (BETTER, FEWER):
-            newest = lenient.candidate(change)
-            lenient.merge(lenient.promote("staging").pull_request.branch)
-            lenient.release("staging")
-    remember_nothing(lenient)
-    ledger = confirm.settled(lenient.here, lenient.here.git.base())("staging")
-    assert ledger.effective is not None
-    assert ledger.effective.model == newest
-    assert lenient.here.recorded(ledger.effective).data.fitted is None
-
-
-def test_a_promotion_over_the_version_before_is_compared_by_the_strict_rule(
-    lenient: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(sandbox, "train", of_before)
-        lenient.candidate(BETTER)
-        lenient.merge(lenient.promote("staging").pull_request.branch)
-        lenient.release("staging")
-    lenient.candidate(BETTER | {"seed": 8, "model": {"estimator": "logistic_regression"}})
-    assert lenient.promote("staging").new
-    lenient.candidate(FEWER)
-    with pytest.raises(
-        errors.RefusedError, match=r"champion\.comparable: .*its columns are others"
-    ):
-        lenient.promote("staging")
 
 
 def test_records_of_the_version_before_can_be_read(world: sandbox.Sandbox) -> None:

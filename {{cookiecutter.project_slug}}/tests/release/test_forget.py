@@ -73,7 +73,7 @@ def test_rows_are_chosen_by_day_and_by_digest(world: sandbox.Sandbox) -> None:
     assert forget.chosen(world.here, before=today - dt.timedelta(days=60)) == []
     assert [r.digest for r in forget.chosen(world.here, data=[record.short(holdout)])] == [holdout]
     with pytest.raises(errors.InputError, match="names 0 directories of rows"):
-        forget.chosen(world.here, data=["ff"])
+        forget.chosen(world.here, data=["0123456789ab"])
 
 
 def test_rows_of_what_runs_are_not_erased_unless_somebody_insists(world: sandbox.Sandbox) -> None:

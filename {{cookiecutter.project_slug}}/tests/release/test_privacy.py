@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ..conftest import add_code
 from ..package import (
     connection,
     errors,
@@ -74,6 +75,7 @@ def tag_of(digest: str) -> str:
 def test_a_packaged_candidate_leaves_no_rows_where_everybody_can_read(
     project: Path, public: registry.Registry, private: registry.Registry, tmp_path: Path
 ) -> None:
+    add_code(project)
     with sandbox.sandbox(project) as play:
         play.candidate({})  # packaged into a folder, which is nobody else's
         here = workspace.Workspace(play.here.root, tmp_path / "a", str(public), str(private))
@@ -91,6 +93,7 @@ def test_a_packaged_candidate_leaves_no_rows_where_everybody_can_read(
 def test_without_a_private_registry_nothing_is_packaged(
     project: Path, public: registry.Registry, tmp_path: Path
 ) -> None:
+    add_code(project)
     with sandbox.sandbox(project) as play:
         play.candidate({})
         here = workspace.Workspace(play.here.root, tmp_path / "state", str(public))
@@ -108,6 +111,7 @@ def test_without_a_private_registry_nothing_is_packaged(
 @pytest.mark.slow
 def test_the_job_that_packages_reads_the_rows_itself(project: Path, tmp_path: Path) -> None:
     """What the job that trained hands on, everybody can read in a public repository."""
+    add_code(project)
     with sandbox.sandbox(project) as play:
         play.candidate({})
         shutil.rmtree(play.here.candidate / "holdout")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .app import Json, app, emit, workspace
+from .app import Json, app, echo, emit, workspace
 
 LEFT = """\
 Rows may still be in: copies on other machines (run this there too), prediction logs, the git
@@ -52,7 +52,7 @@ def forget_verb(
     if not reason:
         raise InputError('say why, without naming anybody: --reason "..."')
     if not as_json:
-        typer.echo("\n".join(lines))
+        echo("\n".join(lines))
     asked = not yes and not as_json and sys.stdin.isatty()
     if not yes and not (asked and typer.confirm("Erase these rows for good?")):
         emit(as_json, facts, "nothing was erased; --yes does it")

@@ -41,7 +41,7 @@ def compared(
     seen = among(holdout, fitted, names)
     rest = [str(name) for name in fitted if name in holdout and name not in names]
     if rest:  # a key may have been given anew: the row itself tells, too
-        seen |= among(holdout, fitted, rest, once=True)
+        seen = seen | among(holdout, fitted, rest, once=True)
     unseen = ~seen
     left, known = int(unseen.sum()), f"of {len(holdout)} holdout rows it was not fitted on"
     if left < MIN_ROWS:

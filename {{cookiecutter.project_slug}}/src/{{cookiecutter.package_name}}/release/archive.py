@@ -43,7 +43,7 @@ def unpack(stream: BinaryIO, directory: Path, name: str, folders: bool = False) 
                 if folders and member.isdir():
                     continue
                 content = archive.extractfile(member) if member.isreg() else None
-                if content is None or member.issparse() or not _below(member.name):
+                if content is None or member.issparse() or not below(member.name):
                     shown = ascii(member.name)[:100]
                     raise RefusedError(f"{name}: holds {shown}, not a plain file; nothing was kept")
                 path = directory / member.name
@@ -54,7 +54,7 @@ def unpack(stream: BinaryIO, directory: Path, name: str, folders: bool = False) 
         raise RefusedError(f"{name}: cannot be unpacked: {error}; nothing was kept") from None
 
 
-def _below(name: str) -> bool:
+def below(name: str) -> bool:
     """Whether a member's name leads below the folder it is put in, on every system."""
     path = PurePosixPath(name)
     plain = path.as_posix() == name and not path.is_absolute() and ".." not in path.parts
