@@ -2,7 +2,6 @@
 outside the store and the candidate's folder. A canary is put into rows, and looked for."""
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +15,7 @@ import pytest
 import yaml
 
 from .conftest import add_code
-from .package import cli_app, errors, evaluate, figures, follow, plots, sandbox
+from .package import cli_app, evaluate, plots, sandbox
 
 TOWN, UNSEEN, NUMBER, KEY = "Zebulon", "Balthazar", "98765.4321", "Quirinus"
 CANARIES = (TOWN, UNSEEN, NUMBER, KEY)
@@ -169,29 +168,3 @@ def test_the_life_of_a_model_shows_nobody_s_values(
         assert "ledger.json" in said[-1]
         for text in said:
             assert without_canary(text), text
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("released", [True, False])
-def test_only_what_was_released_before_may_name_every_category(
-    released: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An earlier version of the template did, and its ledgers stay readable."""
-    monkeypatch.setattr(plots, "draw", lambda *_: {"slices": b"drawn from the figures"})
-    with sandbox.sandbox(project(tmp_path, people())) as play:
-        with monkeypatch.context() as earlier:
-            earlier.setattr(figures, "FEW", 1)
-            play.candidate({})
-            play.merge(play.promote("staging").pull_request.branch)
-            place = play.here.root / "deploy" / "staging" / "evaluation.json"
-            assert TOWN in place.read_text()
-            if released:
-                assert play.release("staging")
-        if not released:
-            with pytest.raises(errors.RefusedError, match="numbers: .* differ"):
-                play.release("staging")
-            return
-        shutil.rmtree(play.here.state / "verified")
-        found = follow.wanted(play.here, "staging")
-        assert found is not None
-        assert found.because is None

@@ -9,7 +9,7 @@ import pandas as pd
 from .config import Params
 from .data import load
 from .errors import RefusedError
-from .features import FLOAT32_MAX, Column, Fault, category_text, category_texts
+from .features import FEW, FLOAT32_MAX, Column, Fault, category_text, category_texts
 
 MAX_INFERRED_CATEGORIES = 100
 DEFAULT_MISSING = 0.5
@@ -148,11 +148,9 @@ def _target_faults(target: pd.Series, params: Params, values: bool) -> list[Faul
                 Fault(None, name, f"has {len(classes)} classes{shown}, needs exactly two")
             )
         elif params.data.positive not in (None, *classes):
-            faults.append(
-                Fault(
-                    None, name, f"has no class {params.data.positive!r}, only {', '.join(classes)}"
-                )
-            )
+            many = all((category_texts(target) == one).sum() >= FEW for one in classes)
+            only = f", only {', '.join(classes)}" if values or many else ""
+            faults.append(Fault(None, name, f"has no class {params.data.positive!r}{only}"))
     return faults
 
 

@@ -19,6 +19,8 @@ from typing import Any
 from ..errors import InputError, RefusedError
 from ..files import parse_json, sha256
 
+MAX_BYTES = 2_000_000_000  # of a directory that is read
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -70,8 +72,11 @@ def read(directory: Path, digest: str | None = None) -> Contents:
     Raises:
         RefusedError: The files have another digest, or the directory is none that has one.
     """
-    files = {}
+    files, left = dict[str, bytes](), MAX_BYTES
     for name, path in _listed(directory):
+        left -= path.lstat().st_size
+        if left < 0:
+            raise RefusedError(f"{directory}: holds more than {MAX_BYTES:,} bytes; not loaded")
         with _opened(path) as stream:  # no more than it holds now: it may grow without end
             files[name] = stream.read(os.fstat(stream.fileno()).st_size)
     found = _digest({name: hashlib.sha256(content).hexdigest() for name, content in files.items()})

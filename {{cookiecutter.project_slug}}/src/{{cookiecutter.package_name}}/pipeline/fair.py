@@ -39,9 +39,16 @@ def compared(
     if not names:
         raise InputError("no column of the rows that it was fitted on is in this holdout")
     seen = among(holdout, fitted, names)
-    rest = [str(name) for name in fitted if name in holdout and name not in names]
+    rest = [name for name in common(holdout, fitted) if name not in names]
     if rest:  # a key may have been given anew: the row itself tells, too
         seen = seen | among(holdout, fitted, rest, once=True)
+    columns = [[(c.name, c.type) for c in m.signature.columns] for m in (model, rival)]
+    by_inputs = model.card.split.get("by") == "row" and names == common(holdout, fitted)
+    if by_inputs and columns[0] != columns[1] and not seen.any():
+        raise InputError(
+            "its rows were split by other columns, and none of those that it was fitted on is found"
+            " here: a column may have other units or types"
+        )
     unseen = ~seen
     left, known = int(unseen.sum()), f"of {len(holdout)} holdout rows it was not fitted on"
     if left < MIN_ROWS:
@@ -81,13 +88,18 @@ def _identity(
 ) -> list[str]:
     """The columns that tell whether a row was seen: a group that is held out whole, a key that both
     have, or else all that both have."""
-    common = [str(name) for name in fitted if name in holdout]
-    if ours.get("by") == "group" and (group := str(ours.get("column"))) in common:
+    shared = common(holdout, fitted)
+    if ours.get("by") == "group" and (group := str(ours.get("column"))) in shared:
         return [group]
     keys = _key(ours), _key(theirs)
     key = min(keys, key=len)
     nested = key and key <= max(keys, key=len)
-    return sorted(key) if nested and key <= set(common) else common
+    return sorted(key) if nested and key <= set(shared) else shared
+
+
+def common(holdout: pd.DataFrame, fitted: pd.DataFrame) -> list[str]:
+    """The columns that both have."""
+    return [str(name) for name in fitted if name in holdout]
 
 
 def _key(split: dict[str, Any]) -> set[str]:

@@ -18,6 +18,7 @@ from ..features import category_text
 from .contents import read
 
 FILE = "fitted.parquet"
+TRUTHS = {"True": "1", "False": "0", "true": "1", "false": "0"}
 MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -76,7 +77,10 @@ def _cells(values: pd.Series) -> np.ndarray:
         return _numbers(values.to_numpy(dtype=np.float64, na_value=np.nan))
     codes, distinct = pd.factorize(values, use_na_sentinel=True)
     texts = pd.Series([*map(category_text, distinct), ""], dtype=object)
-    numbers = pd.to_numeric(texts, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    texts = texts.str.removesuffix(" 00:00:00")  # a day is a day, as text and as a time
+    numbers = pd.to_numeric(texts.replace(TRUTHS), errors="coerce").to_numpy(
+        dtype=np.float64, na_value=np.nan
+    )
     plain = np.isnan(numbers) & (texts != "").to_numpy()
     found = np.where(plain, _hash(texts.to_numpy(dtype=object)), _numbers(numbers))
     return found[codes]  # code -1 (missing) is the last entry

@@ -65,8 +65,9 @@ def sources(root: Path) -> dict[str, Path]:
         if path.relative_to(root / SOURCE).parts[0] != PACKAGE.name:
             found[path.relative_to(root).as_posix()] = path
     for name, path in found.items():
-        if not path.is_file():
-            raise InputError(f"{name}: is no file; put a plain file or folder there")
+        if not path.is_file() or not name.isprintable():
+            shown = ascii(name)[1:-1]
+            raise InputError(f"{shown}: is no file with a plain name; put one there, or a folder")
     return found
 
 

@@ -75,6 +75,7 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
 
 def _train(params: Params, root: Path, directory: Path) -> Candidate:
     import pandas as pd
+    from sklearn.utils._param_validation import InvalidParameterError
 
     from .. import schema
     from ..features import Signature, category_texts, to_frame
@@ -97,7 +98,7 @@ def _train(params: Params, root: Path, directory: Path) -> Candidate:
     if params.task == "classification":
         names = sorted(set(category_texts(target)))
         if len(names) < 2:
-            raise InputError(f"{params.data.target}: all training rows are {names[0]!r}")
+            raise InputError(f"{params.data.target}: all training rows are of one class")
         positive = params.data.positive or names[1]
         classes = (next(name for name in names if name != positive), positive)
         target = (category_texts(target) == positive).astype(int)
@@ -106,8 +107,12 @@ def _train(params: Params, root: Path, directory: Path) -> Candidate:
     inputs = to_frame(fit_rows, columns)
     try:
         estimator.fit(inputs, target)
-    except ValueError as error:
+    except InvalidParameterError as error:  # it quotes a parameter, and no row
         raise InputError(f"params.yaml: model.parameters: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        said = "its words may quote a row: `data.public: true` shows them"
+        said = " ".join(str(error).split()) if params.data.public else said
+        raise InputError(f"{params.model.estimator} does not take these rows: {said}") from None
     new = {name: temporary_beside(directory / name) for name in ("holdout", "fitted")}
     data = write_rows(params, fit_rows, holdout, new)
     card = ModelCard(

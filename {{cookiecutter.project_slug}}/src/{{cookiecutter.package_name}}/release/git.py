@@ -36,7 +36,9 @@ class Git:
         Raises:
             GitError: It failed.
         """
-        return self.output(*arguments, stdin=stdin, index=index).decode().rstrip("\n")
+        return (
+            self.output(*arguments, stdin=stdin, index=index).decode(errors="replace").rstrip("\n")
+        )
 
     def output(self, *arguments: str, stdin: bytes = b"", index: Path | None = None) -> bytes:
         """Run git and return its standard output as it is."""

@@ -2,6 +2,7 @@
 ask for gigabytes or never end, and this machine may be the one that serves."""
 
 import ctypes
+import errno
 import json
 import os
 import subprocess
@@ -118,6 +119,8 @@ def _raise(what: str, fault: Mapping[str, Any], most: float) -> None:
     message, kinds = str(fault.get("message"))[:2000], list(fault.get("kinds", ()))
     if "alloc" in message.lower() and RefusedError.__name__ not in kinds:  # in a library's words
         raise LimitError(f"{what}: {_too_much(most)}")
+    if "OSError" in kinds and "No space left" in message:  # a fault of this machine, not of the job
+        raise OSError(errno.ENOSPC, f"{what}: no space left in TMPDIR")
     for kind in (RefusedError, InputError, ModelError):
         if kind.__name__ in kinds:
             raise kind(message)

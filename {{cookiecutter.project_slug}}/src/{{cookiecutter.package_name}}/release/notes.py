@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..config import parse
+from ..document import read_bytes
 from ..errors import RefusedError
 from ..files import write_atomically
 from .record import Erased, Provenance
@@ -33,7 +34,9 @@ class Notes:
         """A note, if there is one."""
         if self.registry is None:
             path = self._path(kind, digest)
-            return parse(path.read_bytes(), told, str(path)) if path.exists() else None
+            if not path.is_file():
+                return None
+            return parse(read_bytes(path, MAX_NOTE), told, str(path))
         name, note = tag(kind, digest), io.BytesIO()
         if not self.registry.pull(name, NOTE, note, MAX_NOTE):
             return None
