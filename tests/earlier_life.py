@@ -1,7 +1,7 @@
-"""What people did with a project of an earlier version, days ago: run with its own code on the path.
+"""What people did with a project of an earlier version, days ago; run with that version's code.
 
-It leaves two models released to each environment, staging rolled back to the first, all running.
-Only what every version has is used: the sandbox, whose clock is ours, and `deploy`.
+A model ran in staging and, a day later, in production. A second one ran in staging, and was rolled
+back. Only what that version has is used: its sandbox, whose clock is ours, and `deploy`.
 """
 
 import datetime as dt
@@ -37,10 +37,11 @@ def release(environment: str) -> None:
     run(environment)
 
 
-for trees in (20, 30):
-    life.candidate(forest(trees))
-    release("staging")
-    life.clock += dt.timedelta(days=1)
-    release("production")
+life.candidate(forest(20))
+release("staging")
+life.clock += dt.timedelta(days=1)
+release("production")
+life.candidate(forest(30))
+release("staging")
 life.roll_back("staging")
-print(json.dumps({"staging": run("staging"), "production": run("production")}))
+print(json.dumps([run(name) for name in ("staging", "production")]))
