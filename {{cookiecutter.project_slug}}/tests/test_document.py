@@ -64,6 +64,10 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "laughter": ("a: &a [x]\nb: [*a, *a]\n", "line 1: anchors and aliases are not allowed"),
     "an alias of nothing": ("a: *b", "line 1: anchors and aliases are not allowed"),
     "a merge": ("<<: {a: 1}", "'<<' is not allowed"),
+    "a conflict": (
+        "a: 1\n<<<<<<< ours\nb: 1\n=======\nb: 2\n>>>>>>> theirs\n",
+        "line 2: git left a conflict: keep one side, and remove the marks",
+    ),
     "a list as key": ("? [a]\n: 1", "line 1: a key must be text"),
     "a mapping as key": ("{{a: 1}: 1}", "line 1: a key must be text"),
     "a key given twice": ("a: 1\nb: {c: 1, c: 2}", "line 2: key 'c' is given twice"),

@@ -34,6 +34,7 @@ _REFUSED = (
     (_UNPRINTABLE, "a control character is not allowed; remove it"),
     (re.compile(r"\t"), "a tab is not allowed; write spaces"),  # the parsers disagree on tabs
     (re.compile(r"(?:\A|[\n\r\x85\u2028\u2029])%"), "a % directive is not allowed; remove it"),
+    (re.compile(r"(?:\A|[\n\r])<{7} "), "git left a conflict: keep one side, and remove the marks"),
 )
 _NO_KEY = object()
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 MISSING, NO_NUMBER = "is missing", "is not a number"  # why a value is refused
 UNKNOWN_CATEGORY = "is no known category"
-FEW = 5  # rows: what fewer have is not named in reports, as it may be one person's
 _FLOATS = (np.float16, np.float32, np.float64)  # where NaN is missing, and nothing else
 
 

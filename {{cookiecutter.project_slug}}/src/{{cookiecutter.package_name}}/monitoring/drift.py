@@ -15,9 +15,9 @@ import pandas as pd
 from scipy.special import chdtri, ndtri, rel_entr
 
 from ..config import DriftLimits
-from ..features import FEW
 from ..files import canonical_json
 from ..pipeline.profile import STEPS, Distribution, Profile, ascending, describe
+from ..pipeline.slices import FEW
 
 Numbers = Sequence[float] | np.ndarray
 FALSE_ALARMS = 0.01  # the share of reports without drift that may say drift

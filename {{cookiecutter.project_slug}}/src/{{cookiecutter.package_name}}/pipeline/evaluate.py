@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from ..features import FEW, InvalidRowsError, Signature, category_texts, refusals, refused, to_frame
+from ..features import InvalidRowsError, Signature, category_texts, refusals, refused, to_frame
 from ..runtime import load
 from ..serving.decoder import Decoder
 from .artifact import Model
@@ -19,7 +19,7 @@ from .fair import check_alike, check_split, compared
 from .metrics import Scored as Scored, compare
 from .parity import parity, request
 from .reproduce import moved, settled
-from .slices import slices_of
+from .slices import FEW, slices_of
 
 LATENCY_ROWS, LATENCY_SECONDS, WARM_UP_ROWS = 200, 0.2, 3
 

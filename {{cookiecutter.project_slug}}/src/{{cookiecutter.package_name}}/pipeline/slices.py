@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from ..features import FEW, Signature, category_texts
+from ..features import Signature, category_texts
 
 MAX_CATEGORIES, MAX_DISCRETE = 12, 3
+FEW = 5  # rows: what fewer have is not named in reports, as it may be one person's
 
 
 def slices_of(

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from ..config import Policy
 from ..errors import RefusedError
-from ..features import FEW
 from ..files import read_json, sha256
 from ..pipeline.evaluation import Evaluation
 from ..pipeline.gate import Finding, judge
 from ..pipeline.metrics import Scored
 from ..pipeline.reproduce import same_numbers
+from ..pipeline.slices import FEW
 from . import measure, rebuild, rendered
 from .change import Change
 from .ledger import Entry

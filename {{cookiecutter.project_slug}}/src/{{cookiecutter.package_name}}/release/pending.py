@@ -58,7 +58,10 @@ def broken(git: Git, ledger: Ledger, before: str) -> str:
     said = main_line.named(git, before, place) if ledger.tip is None else None
     if said is not None:
         why = f"{branch(place)} is missing, and main named a model before ({said.commit[:7]})"
-        return f"{why}: restore it with `model ledger restore {place}`"
+        return (
+            f"{why}: restore it with `model ledger restore {place}`; if nothing was ever released"
+            f" there, `model promote {place} --anchor` begins it"
+        )
     return ""
 
 
