@@ -111,10 +111,11 @@ class Processes:
                 kinds[1] = Kind(kinds[1].auc - 0.2, kinds[1].answers)
         theirs, off = kinds[1] if kinds[1:] else None, self.world.off_by
         found = scored(holdout, kinds[0], theirs, off=off, towards=towards)
-        scores = [np.full(ROWS, kind.answers / 10 + off) for kind in kinds]
-        return evaluated(candidate_digest, champion_digest, holdout_digest, found), metrics.Scored(
-            "classification", np.zeros(ROWS), *scores
+        ours, *other = (np.full(ROWS, kind.answers / 10 + off) for kind in kinds)
+        told = metrics.Scored(
+            "classification", np.zeros(ROWS), ours, other[0] if other else None
         )
+        return evaluated(candidate_digest, champion_digest, holdout_digest, found), told
 
     def _kind(self, directory: Path, digest: str) -> Kind:
         number = contents.read(directory, digest).json("model.json")["number"]
@@ -148,7 +149,8 @@ class Processes:
 
 
 def _read(arguments: Mapping[str, Any], name: str) -> contents.Contents:
-    return contents.read(Path(arguments[name]))
+    path, digest = arguments[name]
+    return contents.read(Path(path), digest)
 
 
 def _check_out(_: Any, told: record.Record, tree: Path) -> str:

@@ -13,7 +13,7 @@ from ..package import deploy, errors, promote, rollback, workspace
 from .law_build import build, copied
 from .law_forgery import entry, noted
 from .law_hands import Hands
-from .law_standins import GitHub
+from .law_standins import SWAPPED, GitHub
 from .law_world import World
 
 pytestmark = pytest.mark.slow
@@ -176,6 +176,16 @@ def test_an_agent_that_never_saw_the_old_main_follows_an_anchor(play: Play) -> N
         play.world.run(play.world.agent, partial(follow, name=name))
         (service,) = play.world.agent.driver(name).services
         assert service.record.model == play.world.digests[BEST], name
+
+
+def test_files_that_change_while_models_are_compared_are_not_compared(play: Play) -> None:
+    """A model that its source does not give is not taken for the one that lies there meanwhile."""
+    digest, honest = (play.world.digests[number] for number in (SWAPPED, BEST))
+    play.world.meanwhile = ("before compare", lambda: play.hands.swap(digest, honest))
+    refused = play.propose("staging", SWAPPED)
+    assert play.world.meanwhile is None
+    assert "content is" in str(refused)
+    assert "rebuilt" in str(refused)
 
 
 def anchor(here: workspace.Workspace, name: Any, model: str) -> Any:

@@ -112,14 +112,16 @@ def exported(model: Model, files: Contents) -> Finding:
 
 
 def compare(arguments: Mapping[str, Any], output: Path) -> None:
-    """How far two models are apart, on the holdout and on rows made from it: `apart.json`."""
-    every = [read(Path(arguments[name])) for name in ("model", "again")]
+    """How far two models are apart, on the holdout and on rows made from it: `apart.json`. Each is
+    a folder and the digest that its content must have when it is read."""
+    places = {name: (Path(path), digest) for name, (path, digest) in arguments.items()}
+    every = [read(*places[name]) for name in ("model", "again")]
     models = [Model.of(files) for files in every]
     a, b = (model.card for model in models)
     facts = {"libraries": a.libraries == b.libraries, "rows": 0, "largest": 0.0}
     others = [name for name in ALIKE if getattr(a, name) != getattr(b, name)]
     if not others:
-        frame = to_frame(read_holdout(Path(arguments["holdout"])), a.signature.columns)
+        frame = to_frame(read_holdout(*places["holdout"]), a.signature.columns)
         near = [
             at_thresholds(frame, a.signature, load(files, card))
             for files, card in zip(every, (a, b), strict=True)

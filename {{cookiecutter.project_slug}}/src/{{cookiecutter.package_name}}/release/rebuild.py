@@ -132,13 +132,17 @@ def _same_rows(record: Record, train: str, made: Path) -> None:
 def _same_model(workspace: Workspace, record: Record, made: Path, folder: Path) -> str:
     commit, found = record.source.commit[:7], Candidate.read(made)
     _same_rows(record, found.train, made)
-    same = digest_of(made / "model") == record.model
+    again = digest_of(made / "model")
+    same = again == record.model
     facts: dict[str, Any] = {"libraries": True, "others": [], "largest": 0.0, "rows": 0}
     if not same:
-        places = {"model": record.model, "holdout": record.data.holdout}
-        paths = {name: str(workspace.store.fetch(digest)) for name, digest in places.items()}
-        paths["again"] = str(made / "model")
-        limited("comparing models", f"{measure.__name__}:compare", paths, folder)
+        fetch, holdout = workspace.store.fetch, record.data.holdout
+        places = {
+            "model": [str(fetch(record.model)), record.model],
+            "holdout": [str(fetch(holdout)), holdout],
+            "again": [str(made / "model"), again],
+        }
+        limited("comparing models", f"{measure.__name__}:compare", places, folder)
         facts = read_json(folder / "apart.json")
     if facts["others"]:
         raise RefusedError(f"{commit} gives a model with another {facts['others'][0]}")
