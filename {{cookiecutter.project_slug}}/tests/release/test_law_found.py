@@ -188,6 +188,19 @@ def test_files_that_change_while_models_are_compared_are_not_compared(play: Play
     assert "rebuilt" in str(refused)
 
 
+def test_what_one_environment_remembers_does_not_run_in_another(play: Play) -> None:
+    play.release("staging", GOOD)
+    state = play.world.person.state / "environments"
+    (state / "production").mkdir(exist_ok=True)
+    (state / "production" / "release.json").write_bytes(
+        (state / "staging" / "release.json").read_bytes()
+    )
+    play.hands.unreachable(True)
+    refused = play.deploy("production")
+    assert "remove it" in str(refused)
+    assert not play.world.person.driver("production").started
+
+
 def anchor(here: workspace.Workspace, name: Any, model: str) -> Any:
     return promote.promote(here, name, model=model, reason="main was rewritten", intent="anchor")
 

@@ -91,6 +91,8 @@ def remembered(workspace: Workspace, environment: Environment, because: str) -> 
     try:
         record = Record.read(facts["record"].encode(), str(path))
         told = facts["entry"], facts["main"], facts["rollback"] is True
+        if record.environment != environment:  # a copy of another environment's
+            raise KeyError(environment)
         return Wanted(record, *told, because, facts.get("time"))
     except (KeyError, TypeError, AttributeError):
         raise InputError(f"{path}: is not what `model deploy` writes; remove it") from None
