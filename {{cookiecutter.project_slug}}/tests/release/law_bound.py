@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from .law_facts import Facts
+from .law_facts import Fact, Facts
 from .law_models import seed
 
 LAST = 1e-6  # in which the figures of two processors may differ
@@ -48,6 +48,16 @@ class Bound(Facts):
         policy = yaml.safe_load(origin.read(parent, "policy.yaml") or b"")
         fault = self.unbound(parent, found, policy["environments"][name].get("rebuild"))
         assert fault is None, f"{name}: {head[:7]} was proposed: {fault}"
+
+    def policy(self, parent: str, before: list[Fact | None]) -> Any:
+        """What was asked; of a rollback while it cannot be read, what was asked of what runs."""
+        fact = before[0] if before else None
+        try:
+            return yaml.safe_load(self.world.origin.read(parent, "policy.yaml") or b"")
+        except yaml.YAMLError:
+            if fact is None:
+                raise
+            return self.policy(self.world.origin.parents(fact.main)[0], [])
 
     def is_made_again(self, model: str, asked: str | None) -> bool:
         """Whether it must have been trained again: where it can be, and where policy.yaml asks."""

@@ -35,7 +35,11 @@ def build(root: Path) -> None:
     origin = root / "origin.git"
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(origin)], check=True)
     objects = Objects(origin)
-    first = {"policy.yaml": POLICY, "params.yaml": PARAMS.format(0), ".github/workflows/deploy.yml": "on:\n"}
+    first = {
+        "policy.yaml": POLICY,
+        "params.yaml": PARAMS.format(0),
+        ".github/workflows/deploy.yml": "on:\n",
+    }
     blobs = {p: (PLAIN, objects.put("blob", text.encode())) for p, text in first.items()}
     objects.move("main", objects.commit(blobs, [], b"Begin"))
     (root / "person-state").mkdir()

@@ -1,5 +1,5 @@
-"""What somebody does who wants another model to be released than the one that it is said to be: with
-whole records, notes of the store, and files that are swapped in the moment when they are used."""
+"""What somebody does who wants another model released than the one that it is said to be: whole
+records, notes of the store, and files that are swapped in the moment when they are used."""
 
 import json
 from collections.abc import Iterator

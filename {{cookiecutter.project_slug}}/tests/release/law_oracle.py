@@ -102,7 +102,7 @@ class Oracle(Bound):
                 return "main names something else"
         before = self.effective(name)
         back = note["change"] == "rollback"
-        policy = self._policy(parent, before if back else [])
+        policy = self.policy(parent, before if back else [])
         rules = policy["environments"][name]
         if back:
             return self._back(name, note, held) or self._approved(name, main, found, rules, True)
@@ -114,16 +114,6 @@ class Oracle(Bound):
             or self._approved(name, main, found, rules, False)
             or self._protected(name, parent, before)
         )
-
-    def _policy(self, parent: str, before: list[Fact | None]) -> Any:
-        """What was asked; of a rollback while it cannot be read, what was asked of what runs."""
-        fact = before[0] if before else None
-        try:
-            return yaml.safe_load(self.world.origin.read(parent, "policy.yaml") or b"")
-        except yaml.YAMLError:
-            if fact is None:
-                raise
-            return self._policy(self.world.origin.parents(fact.main)[0], [])
 
     def _back(self, name: str, note: dict[str, Any], held: Any) -> str | None:
         target = next((f for f in self.facts[name] if f.commit == note["restores"]), None)

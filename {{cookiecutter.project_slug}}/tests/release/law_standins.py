@@ -81,7 +81,9 @@ class Driver:
     def start(self, wanted: Any, directory: Path, _: int) -> Service:
         self.world.passes("before load")
         card = contents.read(directory, wanted.model).json("model.json")  # as the process does
-        assert self.world.digests[card["number"]] == wanted.model, "other bytes than the record names"
+        assert self.world.digests[card["number"]] == wanted.model, (
+            "other bytes than the record names"
+        )
         self.world.passes("before start")
         self.services.append(made := Service(wanted, 9000 + len(self.started)))
         self.started.append(wanted)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from ..package import deploy, promote, release, rollback
-from .law_frauds import Frauds
+from .law_frauds import HURRY, Frauds
 from .law_verbs import BOTH, NUMBERS
 from .law_world import Machine
 
@@ -18,6 +18,7 @@ VERBS = ("promote", "rollback", "merge", "release", "deploy", "follow")
 ANY = st.sampled_from(VERBS)
 WHEN = st.sampled_from(("before append", "after append", "before push", "before start"))
 ROOM = st.sampled_from((*range(16), 20, 30))
+HOWS = ("empty", "garbage", "other")
 STATE = ("release.json", "verified", "rebuilt", "ledgers", "pull-requests")
 
 
@@ -50,7 +51,7 @@ class Troubles(Frauds):
         assert not isinstance(again, OSError), again
         self.deploy(name, None, None)
 
-    @rule(name=BOTH, what=st.sampled_from(STATE), how=st.sampled_from(("empty", "garbage", "other")),
+    @rule(name=BOTH, what=st.sampled_from(STATE), how=st.sampled_from(HOWS),
           at=st.sampled_from((None, None, "before append", "before start")))  # fmt: skip
     def scribble(self, name: Any, what: str, how: str, at: str | None) -> None:
         """Files of what a machine keeps are damaged, or those of the other environment."""
@@ -80,10 +81,9 @@ class Troubles(Frauds):
             found = self.open[-1][1] if self.open else None
             return found and self.hands.merge(found, "merge", ("ann", "bob"))
         if verb in ("promote", "rollback"):
-            why = {"reason": "both of us do"}
             act: Any = {
-                "promote": lambda h: promote.promote(h, name, model=digest, intent="hotfix", **why),
-                "rollback": lambda h: rollback.rollback(h, name, **why),
+                "promote": lambda h: promote.promote(h, name, model=digest, **HURRY),
+                "rollback": lambda h: rollback.rollback(h, name, reason="a bad day"),
             }[verb]
             return self._propose(name, act, machine)
         acts: dict[str, Any] = {

@@ -122,9 +122,7 @@ class World:
         self.made[made.model], self.kinds[made.model] = made, kind
         self.digests.append(made.model)
 
-    def figures(
-        self, model: str, champion: str | None, holdout: str = ""
-    ) -> evaluation.Evaluation:
+    def figures(self, model: str, champion: str | None, holdout: str = "") -> evaluation.Evaluation:
         """The table as an evaluation, on the holdout that everybody shares."""
         theirs = self.kinds[champion] if champion else None
         holdout = holdout or self.made[self.digests[0]].data["holdout"]

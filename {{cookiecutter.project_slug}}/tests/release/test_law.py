@@ -53,7 +53,9 @@ def test_what_runs_was_released_in_one_history(template: None) -> None:
         law.undo(0, again=False, people=None)
         law.deploy("production", None, None)
         law.follow("production")
-        runs = [machine.driver("production").services[0].record for machine in law.world.machines[:2]]
+        runs = [
+            machine.driver("production").services[0].record for machine in law.world.machines[:2]
+        ]
         assert [record.model for record in runs] == [law.world.digests[0]] * 2
     finally:
         law.teardown()
