@@ -33,7 +33,7 @@ from .law_objects import Objects
 from .law_processes import Processes, evaluated, scored
 from .law_standins import KINDS, Driver, GitHub, Killed, Kind, Pull
 
-CLONES = ("person", "agent", "colleague")
+CLONES = ("person", "agent", "colleague", "newcomer")
 START = dt.datetime(2026, 3, 2, 12, tzinfo=dt.UTC)
 
 
@@ -79,7 +79,7 @@ class World:
         self.digests: list[str] = []
         for made, kind in zip(known["made"], KINDS, strict=True):
             self._know(Made(**made), kind)
-        self.person, self.agent, self.colleague = (Machine(self, name) for name in CLONES)
+        self.person, self.agent, self.colleague = (Machine(self, name) for name in CLONES[:3])
         self.machines = [self.person, self.agent, self.colleague]
         self.actor = self.person  # who runs a verb, or ran the last one
         self.kill: str | None = None
@@ -105,9 +105,7 @@ class World:
         """A colleague who has never seen anything of this repository."""
         name = f"colleague-{len(self.machines)}"
         for end in ("", "-state"):
-            shutil.copytree(
-                self.root / f"colleague{end}", self.root / f"{name}{end}", symlinks=True
-            )
+            shutil.copytree(self.root / f"newcomer{end}", self.root / f"{name}{end}", symlinks=True)
         self.colleague = Machine(self, name)
         self.machines.append(self.colleague)
 

@@ -201,6 +201,34 @@ def test_what_one_environment_remembers_does_not_run_in_another(play: Play) -> N
     assert not play.world.person.driver("production").started
 
 
+def test_a_new_machine_does_not_take_what_cannot_be_trained_again_for_forged(play: Play) -> None:
+    """Production asks for it, and it was done at release: later libraries are others, and data may
+    be away for a while."""
+    for name in ("staging", "production"):
+        play.release(name, GOOD)
+        play.world.true += dt.timedelta(hours=25)
+    play.world.rebuilds = "slow"
+    runs = play.world.run(play.world.colleague, partial(follow, name="production"))
+    assert runs.model == play.world.digests[GOOD]
+    play.world.newcomer()
+    play.world.rebuilds = "away"
+    unclear = play.world.run(play.world.colleague, partial(follow, name="production"))
+    assert isinstance(unclear, errors.UnclearError)
+    assert "rows.csv: no such file" in str(unclear)
+    play.world.rebuilds = "yes"
+    runs = play.world.run(play.world.colleague, partial(follow, name="production"))
+    assert runs.model == play.world.digests[GOOD]
+
+
+def test_nothing_new_is_released_that_cannot_be_trained_again(play: Play) -> None:
+    for rebuilds in ("slow", "away"):
+        play.release("staging", GOOD if rebuilds == "slow" else BETTER)
+        play.world.true += dt.timedelta(hours=25)
+        play.world.rebuilds = rebuilds
+        assert "NOT REBUILT" in str(play.propose("production", GOOD))
+        play.world.rebuilds = "yes"
+
+
 def anchor(here: workspace.Workspace, name: Any, model: str) -> Any:
     return promote.promote(here, name, model=model, reason="main was rewritten", intent="anchor")
 

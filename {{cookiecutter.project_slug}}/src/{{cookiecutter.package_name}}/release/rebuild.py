@@ -29,8 +29,15 @@ class NotRebuiltError(ModelError):
     """It cannot be made again here; that says nothing about the model."""
 
 
-def check(workspace: Workspace, record: Record, rules: EnvironmentRules) -> Finding:
-    """Make again what the policy asks for, once on this machine."""
+class AwayError(NotRebuiltError):
+    """What it needs is not here now; it may come back."""
+
+
+def check(
+    workspace: Workspace, record: Record, rules: EnvironmentRules, *, released: bool = False
+) -> Finding:
+    """Make again what the policy asks for, once on this machine. Of what was `released`, and so was
+    made again then, it is said where that cannot be done any more, as with other libraries."""
     facts = record.model_dump(mode="json", include={"model", "source", "data", "key"})
     about = [facts, rules.rebuild, libraries(workspace.root)]
     place = workspace.state / "rebuilt" / f"{sha256(canonical_json(about).encode())[7:]}.json"
@@ -40,7 +47,8 @@ def check(workspace: Workspace, record: Record, rules: EnvironmentRules) -> Find
         message = _rebuilt(workspace, record, rules.rebuild)
         write_atomically(place, canonical_json({"message": message}))
     except NotRebuiltError as error:
-        return Finding("rebuilt", rules.rebuild is None, f"{NOT_REBUILT}{error}")
+        stands = released and not isinstance(error, AwayError)
+        return Finding("rebuilt", stands or rules.rebuild is None, f"{NOT_REBUILT}{error}")
     except RefusedError as error:
         return Finding("rebuilt", False, str(error))
     return Finding("rebuilt", True, message)
@@ -87,7 +95,7 @@ def _run(call: str, commit: str, tree: Path, output: Path, seconds: float) -> bo
     except RefusedError as error:
         raise RefusedError(f"{commit[:7]} gives no model: {error}") from None
     except ModelError as error:  # data that is not here; a network that may not be reached
-        raise NotRebuiltError(f"{commit[:7]}: {error}") from None
+        raise AwayError(f"{commit[:7]}: {error}") from None
     return True
 
 
@@ -104,7 +112,7 @@ def _check_out(git: Git, record: Record, tree: Path) -> str:
             git.run("read-tree", commit, index=index)
             git.run("checkout-index", "--all", f"--prefix={tree}/", index=index)
         except GitError as error:
-            raise NotRebuiltError(f"{commit[:7]}: {error}") from None
+            raise AwayError(f"{commit[:7]}: {error}") from None
     try:
         package = package_of(tree / "src", commit)
         lacking = list(differing(needed(tree / "pyproject.toml", "scikit-learn", commit)))
