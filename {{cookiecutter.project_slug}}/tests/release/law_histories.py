@@ -177,6 +177,11 @@ def noted(law: Law) -> None:
     law.inputs("staging", 2, "yes", insider=False)
 
 
+def untrained(law: Law) -> None:
+    for rebuilds in ("slow", "away"):
+        law.untrained("production", rebuilds)
+
+
 def other_processor(law: Law) -> None:
     for model, off in ((1, 3e-8), (2, -3e-8), (0, 1e-4), (3, 0.01)):
         law.processor("staging", model, off)
@@ -222,5 +227,6 @@ def scribbled(law: Law) -> None:
 HISTORIES = (
     approval, something_else_approved, stale, other_policy, forged, failed, held, back_twice,
     back_on_and_back, unapproved, more_files, two_folders, weak_policy, bad, too_early, cut, killed,
-    other_rows, other_model, noted, other_processor, together, full_disk, swapped, scribbled,
+    other_rows, other_model, noted, untrained, other_processor, together, full_disk, swapped,
+    scribbled,
 )  # fmt: skip

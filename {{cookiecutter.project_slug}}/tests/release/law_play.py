@@ -92,9 +92,11 @@ class Play(RuleBasedStateMachine):
             self.open.append((name, found.pull_request.head))
         return found
 
-    def _follow(self, name: Any) -> Any:
+    def _follow(self, name: Any, machine: Machine | None = None) -> Any:
         return self._run(
-            self.world.agent, name, lambda here: deploy.deploy(here, name, releases=False)
+            machine or self.world.agent,
+            name,
+            lambda here: deploy.deploy(here, name, releases=False),
         )
 
     def _look_at_it(self, name: Any, chance: int) -> None:

@@ -112,9 +112,7 @@ class Processes:
         theirs, off = kinds[1] if kinds[1:] else None, self.world.off_by
         found = scored(holdout, kinds[0], theirs, off=off, towards=towards)
         ours, *other = (np.full(ROWS, kind.answers / 10 + off) for kind in kinds)
-        told = metrics.Scored(
-            "classification", np.zeros(ROWS), ours, other[0] if other else None
-        )
+        told = metrics.Scored("classification", np.zeros(ROWS), ours, other[0] if other else None)
         return evaluated(candidate_digest, champion_digest, holdout_digest, found), told
 
     def _kind(self, directory: Path, digest: str) -> Kind:

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from ..package import deploy, promote, release, rollback
+from ..package import deploy, errors, promote, release, rollback
 from .law_frauds import HURRY, Frauds
 from .law_verbs import BOTH, NUMBERS
 from .law_world import Machine
@@ -74,6 +74,20 @@ class Troubles(Frauds):
         for path, content in before.items():
             path.write_bytes(content)
         self.deploy(name, None, None)
+
+    @rule(name=BOTH, rebuilds=st.sampled_from(("slow", "away")))
+    def untrained(self, name: Any, rebuilds: str) -> None:
+        """A new machine follows while nothing can be trained again: what cannot be told now is not
+        taken for what is wrong, so it runs the same, or says that it cannot tell."""
+        world, found = self.world, []
+        for world.rebuilds in ("yes", rebuilds):
+            world.newcomer()
+            found.append(self._follow(name, world.colleague))
+        world.rebuilds = "yes"
+        told, now = found
+        if isinstance(told, deploy.Deployment) and not isinstance(now, errors.UnclearError):
+            assert not isinstance(now, Exception), now
+            assert now.model == told.model
 
     def _do(self, machine: Machine, name: Any, verb: str, model: int) -> Any:
         digest = self.world.digests[model]
