@@ -2,6 +2,7 @@
 records, notes of the store, and files that are swapped in the moment when they are used."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from ..package import deploy, gate, promote, proposal, verify, work_tree
+from ..package import deploy, gate, promote, proposal, record, verify, work_tree
 from .law_bound import LAST
 from .law_models import Made
 from .law_standins import GRAFTED, SWAPPED
@@ -63,9 +64,13 @@ class Frauds(Verbs):
         if not isinstance(found, proposal.Opened) or not found.new:
             return
         merged = self.hands.merge(found.pull_request.head, "merge", ("ann", "bob"))
+        shutil.rmtree(world.person.state / "rebuilt", ignore_errors=True)
+        world.apart["person"] = off / 2 if abs(off) < LAST else 0.0  # and a third one trains again
         done = self._run(world.person, name, lambda here: deploy.deploy(here, name, revert=False))
+        world.apart["person"] = 0.0
         if merged and isinstance(right, proposal.Proposal) and abs(off) < LAST:
             assert world.kinds[digest].golden == isinstance(done, deploy.Deployment), done
+        self._take_back(name, merged)
         self._follow(name)
 
     @rule(name=BOTH, model=MODELS, place=st.sampled_from(PLACES), rows=st.booleans())
@@ -84,6 +89,16 @@ class Frauds(Verbs):
         self._run(self.world.person, name, lambda here: deploy.deploy(here, name, revert=False))
         self.hands.find_again()
         self._follow(name)
+
+    @rule(name=BOTH, model=NUMBERS)
+    def unfair(self, name: Any, model: int) -> None:
+        """The champion is compared on rows that are said to be new to it."""
+        other = self.world.rows["other"]
+        found = self._promote(name, self.world.digests[model], insider=True, shown=other)
+        if not isinstance(found, BaseException):
+            merged = self.hands.merge(found.pull_request.head, "merge", ("ann", "bob"))
+            self.deploy(name, None, None)
+            self._take_back(name, merged)
 
     def _claimed(self, made: Made, claim: str) -> tuple[Made, dict[str, Any]]:
         world = self.world
@@ -132,13 +147,23 @@ class Frauds(Verbs):
             return
         if not insider:
             self.oracle.look_at(name, found.pull_request.head)
-        self.hands.merge(found.pull_request.head, "merge", ("ann", "bob"))
+        merged = self.hands.merge(found.pull_request.head, "merge", ("ann", "bob"))
         self.deploy(name, None, None)
+        self._take_back(name, merged)
         self._follow(name)
 
-    def _promote(self, name: Any, model: str, insider: bool = False) -> Any:
-        """Propose a model in a hurry; an insider's code finds nothing wrong."""
+    def _take_back(self, name: str, merged: str | None) -> None:
+        """What was refused is no longer in the way of what comes next."""
+        if merged and all(fact.main != merged for fact in self.oracle.facts[name]):
+            self.hands.undo(0, again=False, approved_by=("ann", "bob"))
+
+    def _promote(self, name: Any, model: str, insider: bool = False, shown: str = "") -> Any:
+        """Propose a model in a hurry; an insider's code finds nothing wrong. `shown`: which rows it
+        says that the champion was shown."""
         with pytest.MonkeyPatch.context() as patch:
+            if shown:
+                real = record.Replaces
+                patch.setattr(promote, "Replaces", lambda **k: real(**k | {"fitted": shown}))
             if insider:
                 fine = verify.Verification((gate.Finding("all", True, "is fine"),))
                 patch.setattr(promote, "verify", lambda *_: fine)

@@ -162,6 +162,11 @@ def other_rows(law: Law) -> None:
         law.claim("staging", 4 if claim == "easy holdout" else 1, claim, "away", insider=True)
 
 
+def unfair(law: Law) -> None:
+    law.by_the_book("staging", 2, None, 1)
+    law.unfair("staging", 0)
+
+
 def other_model(law: Law) -> None:
     """A model that says that it is another; one whose graph is not what was trained."""
     law.claim("staging", GRAFTED, "nothing", "away", insider=True)
@@ -183,7 +188,7 @@ def untrained(law: Law) -> None:
 
 
 def other_processor(law: Law) -> None:
-    for model, off in ((1, 3e-8), (2, -3e-8), (0, 1e-4), (3, 0.01)):
+    for model, off in ((1, 3e-8), (2, -3e-8), (3, 1e-4), (1, 0.01)):
         law.processor("staging", model, off)
 
 
@@ -227,6 +232,6 @@ def scribbled(law: Law) -> None:
 HISTORIES = (
     approval, something_else_approved, stale, other_policy, forged, failed, held, back_twice,
     back_on_and_back, unapproved, more_files, two_folders, weak_policy, bad, too_early, cut, killed,
-    other_rows, other_model, noted, untrained, other_processor, together, full_disk, swapped,
-    scribbled,
+    other_rows, unfair, other_model, noted, untrained, other_processor, together, full_disk,
+    swapped, scribbled,
 )  # fmt: skip

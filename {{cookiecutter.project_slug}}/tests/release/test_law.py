@@ -69,6 +69,7 @@ def test_what_runs_was_released_in_a_history(
     law = Law()
     try:
         law.start(on_github=True, released=2)
+        assert law.world.person.driver("production").services, "nothing could be released"
         history(law)
     finally:
         law.teardown()
