@@ -9,8 +9,9 @@ import pandas as pd
 from .config import Params
 from .data import load
 from .errors import RefusedError
-from .features import FEW, FLOAT32_MAX, Column, Fault, category_text, category_texts
+from .features import FLOAT32_MAX, Column, Fault, category_text, category_texts
 
+FEW = 5  # rows: a class that fewer have is not named, as it may be one person's
 MAX_INFERRED_CATEGORIES = 100
 DEFAULT_MISSING = 0.5
 

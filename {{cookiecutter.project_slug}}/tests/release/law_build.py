@@ -1,6 +1,5 @@
 """The world before anything was released, made once and copied."""
 
-import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from ..package import store
+from .law_models import PARAMS, build_models
 from .law_objects import PLAIN, Objects
-from .law_standins import KINDS
-from .law_world import World, pack
+from .law_world import CLONES, World
 
 POLICY = """\
 metrics:
@@ -26,28 +25,29 @@ environments:
     needs: staging
     soak_hours: 24
     approvals: 1
+    rebuild: train
     freeze: [{first: 2026-03-20, last: 2026-03-22, reason: a sale}]
 """
-PARAMS = "task: classification\ndata: {source: 'csv:rows.csv', target: y}\nmodel: {estimator: x}\n"
 
 
 def build(root: Path) -> None:
     """The world before anything was released, to be copied."""
-    origin, person = root / "origin.git", root / "person"
+    origin = root / "origin.git"
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(origin)], check=True)
     objects = Objects(origin)
-    first = {"policy.yaml": POLICY, "params.yaml": PARAMS, ".github/workflows/deploy.yml": "on:\n"}
+    first = {
+        "policy.yaml": POLICY,
+        "params.yaml": PARAMS.format(0),
+        ".github/workflows/deploy.yml": "on:\n",
+    }
     blobs = {p: (PLAIN, objects.put("blob", text.encode())) for p, text in first.items()}
     objects.move("main", objects.commit(blobs, [], b"Begin"))
     (root / "person-state").mkdir()
-    (root / "agent-state").mkdir()
-    (root / "agent-state" / "store").symlink_to("../person-state/store")
-    kept = store.Store(root / "person-state" / "store")
-    main = objects.branch("main") or ""
-    digests = [pack(kept, root / "made", number, main) for number in range(len(KINDS))]
-    (root / "digests.json").write_text(json.dumps(digests))
-    (root / "holdout.json").write_text(json.dumps(kept.provenance(digests[0]).data.holdout))
-    for place in (person, root / "agent"):
+    for name in CLONES[1:]:
+        (root / f"{name}-state").mkdir()
+        (root / f"{name}-state" / "store").symlink_to("../person-state/store")
+    build_models(store.Store(root / "person-state" / "store"), root, objects)
+    for place in (root / name for name in CLONES):
         command = ["git", "clone", "-q", "origin.git", str(place)]
         subprocess.run(command, check=True, cwd=root)
         for name, value in (

@@ -22,7 +22,7 @@ class Fact:
     stamp: dt.datetime  # as the ledger says
     true: dt.datetime
     clock: dt.datetime  # of the machine that released it
-    forged: bool
+    forged: bool  # or trusted, because it could not be trained again
     restores: str | None
     outcome: str | None = None
     doubtful: bool = False  # whether the outcome is forged

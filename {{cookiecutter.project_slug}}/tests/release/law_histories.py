@@ -3,7 +3,9 @@
 import datetime as dt
 from typing import Any
 
+from .law_standins import GRAFTED, SWAPPED
 from .law_steps import Law
+from .law_troubles import STATE
 
 PEOPLE = ("ann", "bob")
 
@@ -154,7 +156,82 @@ def killed(law: Law) -> None:
         law.follow("staging")
 
 
+def other_rows(law: Law) -> None:
+    """A whole record, with the right figures of a bad model on easy rows."""
+    for claim in ("easy holdout", "other rows", "other train", "other source"):
+        law.claim("staging", 4 if claim == "easy holdout" else 1, claim, "away", insider=True)
+
+
+def unfair(law: Law) -> None:
+    law.by_the_book("staging", 2, None, 1)
+    law.unfair("staging", 0)
+
+
+def other_model(law: Law) -> None:
+    """A model that says that it is another; one whose graph is not what was trained."""
+    law.claim("staging", GRAFTED, "nothing", "away", insider=True)
+    law.claim("production", SWAPPED, "nothing", "away", insider=True)
+    law.claim("staging", SWAPPED, "nothing", "yes", insider=True)
+    law.claim("staging", 1, "other key", "yes", insider=True)
+
+
+def noted(law: Law) -> None:
+    """The store says what is not so, and the code is asked to propose it."""
+    law.claim("staging", 4, "easy holdout", "away", insider=False)
+    law.claim("staging", 1, "other rows", "away", insider=False)
+    law.inputs("staging", 2, "yes", insider=False)
+
+
+def untrained(law: Law) -> None:
+    for rebuilds in ("slow", "away"):
+        law.untrained("production", rebuilds)
+
+
+def other_processor(law: Law) -> None:
+    for model, off in ((1, 3e-8), (2, -3e-8), (3, 1e-4), (1, 0.01)):
+        law.processor("staging", model, off)
+
+
+def together(law: Law) -> None:
+    """Two release at once, propose at once, and go back while the other goes on."""
+    pairs = (("deploy", "deploy"), ("release", "rollback"), ("deploy", "merge"))
+    for at, (one, other) in enumerate(pairs):
+        law.propose("staging", at + 1, "again", 0)
+        _merge(law)
+        law.at_the_same_time("staging", one, other, "before append", 2, new=True)
+    law.at_the_same_time("staging", "promote", "promote", "before push", 0, new=True)
+    _merge(law)
+    law.at_the_same_time("staging", "deploy", "follow", "after append", 0, new=True)
+
+
+def full_disk(law: Law) -> None:
+    for at, room in enumerate((0, 1, 2, 4, 7)):
+        model = at % 2 + 1
+        law.full_disk("staging", "promote", model, room)
+        _merge(law)
+        law.full_disk("staging", "deploy", model, room)
+        (service,) = law.world.person.driver("staging").services
+        assert service.record.model == law.world.digests[model], room
+
+
+def swapped(law: Law) -> None:
+    """Files that are others when they are used than when they were checked."""
+    law.swap("production", SWAPPED, "before compare", rows=False)
+    law.swap("staging", 4, "before measure", rows=True)
+    for model, place in ((1, "before measure"), (2, "before load")):
+        law.swap("staging", model, place, rows=False)
+
+
+def scribbled(law: Law) -> None:
+    law.by_the_book("staging", 1, None, 1)
+    for what in STATE:
+        for how in ("empty", "garbage", "other"):
+            law.scribble("production", what, how, None)
+
+
 HISTORIES = (
     approval, something_else_approved, stale, other_policy, forged, failed, held, back_twice,
     back_on_and_back, unapproved, more_files, two_folders, weak_policy, bad, too_early, cut, killed,
+    other_rows, unfair, other_model, noted, untrained, other_processor, together, full_disk,
+    swapped, scribbled,
 )  # fmt: skip

@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from .law_facts import Fact, Facts
+from .law_bound import Bound
+from .law_facts import Fact
 from .law_objects import difference
 from .law_standins import WRITERS
 
@@ -24,7 +25,7 @@ DECIDES = ("policy.yaml", ".github/", "CODEOWNERS", "src/")
 FAULTS = (ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError)
 
 
-class Oracle(Facts):
+class Oracle(Bound):
     """Judges what is appended to a ledger."""
 
     def look(self, environment: str, forged: bool = False) -> None:
@@ -56,10 +57,11 @@ class Oracle(Facts):
         if fault is None:
             blob = self.world.origin.files(commit)["model.yaml"][1]
             content = yaml.safe_load(self.world.origin.get(blob)[1])
-            now = self.world.now(self.world.person)
+            now = self.world.now(self.world.actor)
+            doubt = self.unbound(self.world.origin.parents(note["main"])[0], content, "train")
             self.facts[environment].append(Fact(
                 commit, note["main"], blob, content["model"], content, stamp, self.world.true, now,
-                forged, note["restores"],
+                forged or bool(doubt), note["restores"],
             ))  # fmt: skip
         return fault
 
@@ -99,9 +101,10 @@ class Oracle(Facts):
             if tip.get(f"{folder}/model.yaml") != held["model.yaml"]:
                 return "main names something else"
         before = self.effective(name)
-        policy = yaml.safe_load(origin.read(parent, "policy.yaml") or b"")
+        back = note["change"] == "rollback"
+        policy = self.policy(parent, before if back else [])
         rules = policy["environments"][name]
-        if note["change"] == "rollback":
+        if back:
             return self._back(name, note, held) or self._approved(name, main, found, rules, True)
         return (
             self._figures(main, parent, folder, found, policy)
@@ -130,8 +133,9 @@ class Oracle(Facts):
     ) -> str | None:
         world, origin = self.world, self.world.origin
         model, champion = found["model"], found["replaces"]["model"]
-        if model not in world.kinds:
-            return "nobody packaged it"
+        asked = policy["environments"][found["environment"]].get("rebuild")
+        if fault := self.unbound(parent, found, asked):
+            return fault
         auc = world.kinds[model].auc
         if not auc >= policy["metrics"]["roc_auc"]["min"]:
             return f"{auc} is less than the policy asks for"
@@ -142,7 +146,7 @@ class Oracle(Facts):
         if found["policy"] != asked:
             return "it was proposed under another policy"
         said = json.loads(origin.read(main, f"{folder}/evaluation.json") or b"")
-        if said != world.figures(model, champion).model_dump(mode="json"):
+        if not self.same(world.figures(model, champion).model_dump(mode="json"), said):
             return "its evaluation says something else"
         return None
 
@@ -163,7 +167,7 @@ class Oracle(Facts):
         if found["intent"] == "hotfix":
             return None if found["reason"] else "a hotfix without a reason"
         world = self.world
-        now = world.true if world.on_github else world.now(world.person)
+        now = world.true if world.on_github else world.now(world.actor)
         slack = SLACK if world.on_github else dt.timedelta(0)
         for freeze in rules.get("freeze", ()):
             days = {(now + sign * slack).date() for sign in (-1, 1)}

@@ -51,6 +51,7 @@ class Play(RuleBasedStateMachine):
         found = self.world.run(machine, verb)
         if tip:
             assert tip in origin.line(origin.branch(f"env/{name}")), "the ledger was cut"
+        self.world.actor = machine
         self.oracle.look(name)
         after = self.oracle.effective(name)
         may = [fact.content for fact in (*before, *after, *self.oracle.facts[name][-1:]) if fact]
@@ -83,15 +84,19 @@ class Play(RuleBasedStateMachine):
         facts = self.oracle.facts[name]
         return [f for f in facts if f.commit in line and f.outcome != "failed"][-1:]
 
-    def _propose(self, name: str, verb: Callable[[Any], Any]) -> Any:
-        found = self._run(self.world.person, name, verb)
+    def _propose(
+        self, name: str, verb: Callable[[Any], Any], machine: Machine | None = None
+    ) -> Any:
+        found = self._run(machine or self.world.person, name, verb)
         if not isinstance(found, BaseException):
             self.open.append((name, found.pull_request.head))
         return found
 
-    def _follow(self, name: Any) -> Any:
+    def _follow(self, name: Any, machine: Machine | None = None) -> Any:
         return self._run(
-            self.world.agent, name, lambda here: deploy.deploy(here, name, releases=False)
+            machine or self.world.agent,
+            name,
+            lambda here: deploy.deploy(here, name, releases=False),
         )
 
     def _look_at_it(self, name: Any, chance: int) -> None:

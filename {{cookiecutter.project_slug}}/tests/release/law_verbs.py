@@ -52,7 +52,7 @@ class Verbs(Play):
     def deploy(self, name: Any, kill: str | None, meanwhile: str | None) -> None:
         self.world.kill = kill
         if meanwhile:
-            self.world.meanwhile = lambda: self._meanwhile(name, meanwhile)
+            self.world.meanwhile = ("before append", lambda: self._meanwhile(name, meanwhile))
         found = self._run(
             self.world.person, name, lambda here: deploy.deploy(here, name, revert=False)
         )

@@ -13,7 +13,7 @@ from ..package import deploy, errors, promote, rollback, workspace
 from .law_build import build, copied
 from .law_forgery import entry, noted
 from .law_hands import Hands
-from .law_standins import GitHub
+from .law_standins import SWAPPED, GitHub
 from .law_world import World
 
 pytestmark = pytest.mark.slow
@@ -176,6 +176,57 @@ def test_an_agent_that_never_saw_the_old_main_follows_an_anchor(play: Play) -> N
         play.world.run(play.world.agent, partial(follow, name=name))
         (service,) = play.world.agent.driver(name).services
         assert service.record.model == play.world.digests[BEST], name
+
+
+def test_files_that_change_while_models_are_compared_are_not_compared(play: Play) -> None:
+    """A model that its source does not give is not taken for the one that lies there meanwhile."""
+    digest, honest = (play.world.digests[number] for number in (SWAPPED, BEST))
+    play.world.meanwhile = ("before compare", lambda: play.hands.swap(digest, honest))
+    refused = play.propose("staging", SWAPPED)
+    assert play.world.meanwhile is None
+    assert "content is" in str(refused)
+    assert "rebuilt" in str(refused)
+
+
+def test_what_one_environment_remembers_does_not_run_in_another(play: Play) -> None:
+    play.release("staging", GOOD)
+    state = play.world.person.state / "environments"
+    (state / "production").mkdir(exist_ok=True)
+    (state / "production" / "release.json").write_bytes(
+        (state / "staging" / "release.json").read_bytes()
+    )
+    play.hands.unreachable(True)
+    refused = play.deploy("production")
+    assert "remove it" in str(refused)
+    assert not play.world.person.driver("production").started
+
+
+def test_a_new_machine_does_not_take_what_cannot_be_trained_again_for_forged(play: Play) -> None:
+    """Production asks for it, and it was done at release: later libraries are others, and data may
+    be away for a while."""
+    for name in ("staging", "production"):
+        play.release(name, GOOD)
+        play.world.true += dt.timedelta(hours=25)
+    play.world.rebuilds = "slow"
+    runs = play.world.run(play.world.colleague, partial(follow, name="production"))
+    assert runs.model == play.world.digests[GOOD]
+    play.world.newcomer()
+    play.world.rebuilds = "away"
+    unclear = play.world.run(play.world.colleague, partial(follow, name="production"))
+    assert isinstance(unclear, errors.UnclearError)
+    assert "rows.csv: no such file" in str(unclear)
+    play.world.rebuilds = "yes"
+    runs = play.world.run(play.world.colleague, partial(follow, name="production"))
+    assert runs.model == play.world.digests[GOOD]
+
+
+def test_nothing_new_is_released_that_cannot_be_trained_again(play: Play) -> None:
+    for rebuilds in ("slow", "away"):
+        play.release("staging", GOOD if rebuilds == "slow" else BETTER)
+        play.world.true += dt.timedelta(hours=25)
+        play.world.rebuilds = rebuilds
+        assert "NOT REBUILT" in str(play.propose("production", GOOD))
+        play.world.rebuilds = "yes"
 
 
 def anchor(here: workspace.Workspace, name: Any, model: str) -> Any:

@@ -8,7 +8,7 @@ from ..config import Policy
 from ..errors import RefusedError
 from ..files import read_json, sha256
 from ..pipeline.evaluation import Evaluation
-from ..pipeline.gate import Finding, judge
+from ..pipeline.gate import NOT_REBUILT, Finding, judge
 from ..pipeline.metrics import Scored
 from ..pipeline.reproduce import same_numbers
 from ..pipeline.slices import FEW
@@ -102,9 +102,12 @@ def check(
     if not differences:  # figures that are wrong are not drawn
         about = (change.head, change.environment, record, claimed, found.scored, policy)
         checks.append(rendered.check_rendered(workspace.git, *about, released=then))
+    rules, away = policy.environments[change.environment], None
     if not old and on_main and all(check.passed for check in checks):
-        checks.append(rebuild.check(workspace, record, policy.environments[change.environment]))
-    return Figures(tuple(checks), judge(found.evaluation, policy), found.answers)
+        again = rebuild.check(workspace, record, rules, released=change.recorded is not None)
+        away = None if again.passed or NOT_REBUILT not in again.message else again.message
+        checks.append(again)
+    return Figures(tuple(checks), judge(found.evaluation, policy), found.answers, away)
 
 
 def take(

@@ -91,9 +91,11 @@ def remembered(workspace: Workspace, environment: Environment, because: str) -> 
     try:
         record = Record.read(facts["record"].encode(), str(path))
         told = facts["entry"], facts["main"], facts["rollback"] is True
-        return Wanted(record, *told, because, facts.get("time"))
     except (KeyError, TypeError, AttributeError):
         raise InputError(f"{path}: is not what `model deploy` writes; remove it") from None
+    if record.environment != environment:
+        raise InputError(f"{path}: is a copy of {record.environment}'s; remove it")
+    return Wanted(record, *told, because, facts.get("time"))
 
 
 def _of(workspace: Workspace, environment: Environment, entry: Entry) -> Wanted:

@@ -110,8 +110,10 @@ def exported(model: Model, files: Contents, pinned: bool) -> Finding:
 
 def compare(arguments: Mapping[str, Any], output: Path) -> None:
     """How far two models are apart: what they are made of, and what they answer to the holdout and
-    to rows made from it. Writes `apart.json`."""
-    every = [read(Path(arguments[name])) for name in ("model", "again")]
+    to rows made from it. Writes `apart.json`. Each argument is a folder and the digest that its
+    content must have when it is read."""
+    places = {name: (Path(path), digest) for name, (path, digest) in arguments.items()}
+    every = [read(*places[name]) for name in ("model", "again")]
     models = [Model.of(files) for files in every]
     a, b = (msgspec.to_builtins(model.card) for model in models)
     pythons = [card["libraries"].pop("python", None) for card in (a, b)]
@@ -121,7 +123,7 @@ def compare(arguments: Mapping[str, Any], output: Path) -> None:
     others += [n for n in FILES if not close(*(files.json(n) for files in every))]
     if not others:
         told = models[0].signature
-        frame = to_frame(read_holdout(Path(arguments["holdout"])), told.columns)
+        frame = to_frame(read_holdout(*places["holdout"]), told.columns)
         runtimes = [load(files, model.card) for files, model in zip(every, models, strict=True)]
         near = (at_thresholds(frame, told, runtime) for runtime in runtimes)
         rows = pd.concat([frame, *made(frame, told), *chain(*near)])

@@ -30,8 +30,15 @@ class NotRebuiltError(ModelError):
     """It cannot be made again here; that says nothing about the model."""
 
 
-def check(workspace: Workspace, record: Record, rules: EnvironmentRules) -> Finding:
-    """Make again what the policy asks for, once on this machine."""
+class AwayError(NotRebuiltError):
+    """What it needs is not here now; it may come back."""
+
+
+def check(
+    workspace: Workspace, record: Record, rules: EnvironmentRules, *, released: bool = False
+) -> Finding:
+    """Make again what the policy asks for, once on this machine. Of what was `released`, and so was
+    made again then, it is said where that cannot be done any more, as with other libraries."""
     facts = record.model_dump(mode="json", include={"model", "source", "data", "key"})
     about = [facts, rules.rebuild, libraries(workspace.root)]
     place = workspace.state / "rebuilt" / f"{sha256(canonical_json(about).encode())[7:]}.json"
@@ -41,7 +48,8 @@ def check(workspace: Workspace, record: Record, rules: EnvironmentRules) -> Find
         message = _rebuilt(workspace, record, rules.rebuild)
         write_atomically(place, canonical_json({"message": message}))
     except NotRebuiltError as error:
-        return Finding("rebuilt", rules.rebuild is None, f"{NOT_REBUILT}{error}")
+        stands = released and not isinstance(error, AwayError)
+        return Finding("rebuilt", stands or rules.rebuild is None, f"{NOT_REBUILT}{error}")
     except RefusedError as error:
         return Finding("rebuilt", False, str(error))
     return Finding("rebuilt", True, message)
@@ -88,7 +96,7 @@ def _run(call: str, commit: str, tree: Path, output: Path, seconds: float) -> bo
     except RefusedError as error:
         raise RefusedError(f"{commit[:7]} gives no model: {error}") from None
     except ModelError as error:  # data that is not here; a network that may not be reached
-        raise NotRebuiltError(f"{commit[:7]}: {error}") from None
+        raise AwayError(f"{commit[:7]}: {error}") from None
     return True
 
 
@@ -104,7 +112,7 @@ def _check_out(git: Git, record: Record, tree: Path) -> str:
         plain = {n: facts.split()[2] for n, facts in git.tree(commit).items() if facts[:3] == "100"}
         found = git.objects(list(plain.values()), MAX_BYTES)
     except GitError as error:
-        raise NotRebuiltError(f"{commit[:7]}: {error}") from None
+        raise AwayError(f"{commit[:7]}: {error}") from None
     for name, file in zip(plain, found, strict=True):
         if file.content is None or not below(name):
             raise NotRebuiltError(f"{commit[:7]}: {name[:80]!a} cannot be written")
@@ -137,13 +145,17 @@ def _same_rows(record: Record, train: str, made: Path) -> None:
 def _same_model(workspace: Workspace, record: Record, made: Path, folder: Path) -> str:
     commit, found = record.source.commit[:7], Candidate.read(made)
     _same_rows(record, found.train, made)
-    same = digest_of(made / "model") == record.model
+    again = digest_of(made / "model")
+    same = again == record.model
     facts: dict[str, Any] = {"python": True, "others": [], "largest": 0.0, "rows": 0}
     if not same:
-        places = {"model": record.model, "holdout": record.data.holdout}
-        paths = {name: str(workspace.store.fetch(digest)) for name, digest in places.items()}
-        paths["again"] = str(made / "model")
-        limited("comparing models", f"{measure.__name__}:compare", paths, folder)
+        fetch, holdout = workspace.store.fetch, record.data.holdout
+        places = {
+            "model": [str(fetch(record.model)), record.model],
+            "holdout": [str(fetch(holdout)), holdout],
+            "again": [str(made / "model"), again],
+        }
+        limited("comparing models", f"{measure.__name__}:compare", places, folder)
         facts = read_json(folder / "apart.json")
     if facts["others"]:
         raise RefusedError(f"{commit} gives a model with another {facts['others'][0]}")

@@ -90,11 +90,7 @@ class Store:
         return check_digest(self._present(digest), digest)
 
     def read(self, digest: str) -> Contents:
-        """The files of the directory with this digest, read once.
-
-        Raises:
-            RefusedError: As `fetch`.
-        """
+        """The files of the directory with this digest, read once; refused as by `fetch`."""
         return contents.read(self._present(digest), digest)
 
     def _present(self, digest: str) -> Path:

@@ -20,7 +20,7 @@ from .record import Record, folder, record_path, short
 from .store import MissingError
 from .workspace import Workspace
 
-AWAY = frozenset({"away", "model", "holdout", "fitted"})
+AWAY = frozenset({"away", "model", "holdout", "fitted", "rebuilt"})
 
 
 @dataclass(frozen=True)
