@@ -3,6 +3,7 @@
 import io
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from ..conftest import BETTER
-from ..package import artifact, errors, limits, record, sandbox, train
+from ..package import artifact, confirm, errors, limits, record, sandbox, train
 from .test_bound import forged, packaged, refused
 
 SECONDS, GIGABYTES = "6", "0.7"
@@ -219,3 +220,14 @@ def test_this_process_stays_small(world: sandbox.Sandbox) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     refused(world)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+def test_a_release_that_is_not_done_in_time_is_unclear_and_not_forged(
+    world: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine must not go back to an older model for it."""
+    shutil.rmtree(world.here.state / "verified")
+    monkeypatch.setenv("MODEL_SECONDS", "0.05")
+    base = world.here.git.base()
+    with pytest.raises(errors.UnclearError, match="cannot be verified now: .*not done after"):
+        confirm.settle(world.here, world.here.ledger("staging", base))

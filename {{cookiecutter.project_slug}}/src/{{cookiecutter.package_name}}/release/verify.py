@@ -16,6 +16,7 @@ from .github import Review
 from .ledger import MAX_RECORD, Entry
 from .ledger_branch import TruncatedError
 from .ledger_reader import UnreadableError
+from .limits import LimitError
 from .record import Record, folder, record_path, short
 from .store import MissingError
 from .workspace import Workspace
@@ -165,8 +166,9 @@ def _fault(error: ModelError) -> Finding:
 
 
 def _away(error: ModelError) -> str | None:
-    """What is said of something that may come back: GitHub, a registry, an artefact, a remote."""
-    away = isinstance(error, MissingError | TruncatedError | UnreadableError)
+    """What is said of something that may come back: GitHub, a registry, an artefact, a remote; or
+    of a machine that is too small or too busy now."""
+    away = isinstance(error, MissingError | TruncatedError | UnreadableError | LimitError)
     return None if isinstance(error, RefusedError | InputError) and not away else str(error)
 
 
