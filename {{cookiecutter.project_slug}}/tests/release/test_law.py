@@ -77,7 +77,7 @@ def test_what_runs_was_released_in_a_history(
 
 @pytest.mark.slow
 def test_what_runs_was_released_in_many_histories(template: None) -> None:
-    histories(8, 25, derandomize=True)
+    histories(7, 25, derandomize=True)
 
 
 @pytest.mark.skipif("LAW_MINUTES" not in os.environ, reason="LAW_MINUTES says for how long")
