@@ -390,6 +390,20 @@ def test_attributes_of_today_do_not_change_what_a_source_commit_holds(
     assert "the same bytes" in said(world, head)["rebuilt"][1]
 
 
+def test_a_branch_that_somebody_pushed_to_is_looked_at_as_it_is_now(
+    world: sandbox.Sandbox,
+) -> None:
+    packaged(world)
+    opened = world.promote("staging").pull_request
+    git = world.here.git
+    found = git.files(opened.head, "deploy/staging")
+    found["model.yaml"] = found["model.yaml"].replace(b"key: sha256:", b"key: sha256:0")
+    bad = git.commit_folder(opened.head, "deploy/staging", found, "Another record")
+    world.git("push", "--quiet", "origin", f"{bad}:refs/heads/{opened.branch}")
+    (listed,) = world.here.pull_requests.list("staging", git.base())
+    assert listed.head == bad
+
+
 def test_an_image_that_was_edited_into_a_record_is_refused(world: sandbox.Sandbox) -> None:
     packaged(world)
     head = world.promote("staging").pull_request.head

@@ -63,13 +63,14 @@ def check(settings: Settings, models: str) -> Iterator[Check]:
         yield Check("rows", "ok", f"{Registry(name)} gives nothing without credentials")
     for path in sorted(settings.root.glob("deploy/*/model.yaml")):
         try:
-            holdout = Record.read(read_bytes(path, YAML_BYTES), path.name).data.holdout
+            kept = Record.read(read_bytes(path, YAML_BYTES), path.name).data.kept
         except ModelError:
             continue  # `model verify` says what is wrong with it
-        if readable(models, f"dir-{holdout.removeprefix('sha256:')}"):
-            message = f"everybody can read the holdout {short(holdout)} in {models}"
-            how = (f"model forget --data {short(holdout)}, or make {models} private",)
-            yield Check("rows", "FAILED", message, how)
+        for rows in kept:
+            if readable(models, f"dir-{rows.removeprefix('sha256:')}"):
+                message = f"everybody can read the rows {short(rows)} in {models}"
+                how = (f"model forget --data {short(rows)}, or make {models} private",)
+                yield Check("rows", "FAILED", message, how)
 
 
 def _named(settings: Settings) -> str | None:

@@ -62,6 +62,9 @@ class LocalPullRequests:
             fields = self._read(path) if path.exists() else None
             if fields and not self._merged(fields, base):
                 page = path.with_suffix(".md")
+                fields["head"] = (
+                    self.git.resolve(branch) or fields["head"]
+                )  # who pushed to it since
                 found.append(PullRequest(**fields, body=page.read_text(), address=str(page)))
         return tuple(found)
 
