@@ -33,8 +33,8 @@ class Troubles(Frauds):
         world = self.world
         if new:
             world.newcomer()
-        if self._is_cut(name):
-            return  # to one who never saw it whole, it is one that was not released to yet
+        if self._is_cut():
+            return
         world.meanwhile = (when, lambda: self._do(world.colleague, name, other, model))
         self._do(world.person, name, one, model)
         self._do(world.colleague, name, "deploy", model)
@@ -81,6 +81,8 @@ class Troubles(Frauds):
         taken for what is wrong. It runs the same, or says that it cannot tell while data is
         away."""
         world, found = self.world, []
+        if self._is_cut():
+            return
         for world.rebuilds in ("yes", rebuilds):
             world.newcomer()
             found.append(self._follow(name, world.colleague))
@@ -109,10 +111,14 @@ class Troubles(Frauds):
         }
         return self._run(machine, name, acts[verb])
 
-    def _is_cut(self, name: str) -> bool:
-        known = [c for c in self.oracle.known[name] if c not in self.oracle.forgeries]
-        line = self.world.origin.line(self.world.origin.branch(f"env/{name}"))
-        return not set(known) <= set(line)
+    def _is_cut(self) -> bool:
+        """To one who never saw it whole, a ledger that was cut is one that was not released to yet,
+        and production's is judged by staging's. A level above "none" forbids the cut."""
+        for name, every in self.oracle.known.items():
+            line = self.world.origin.line(self.world.origin.branch(f"env/{name}"))
+            if not set(every) - self.oracle.forgeries <= set(line):
+                return True
+        return False
 
     def _is_whole(self, machine: Machine) -> None:
         """Every file can be read, and every artefact is that of its digest."""
