@@ -12,6 +12,7 @@ import numpy as np
 
 # Of a number, relative: solvers amplify the last bits in which processors differ.
 TOLERANCE = 1e-3
+ZERO = 1e-6  # of a number by itself: what is smaller is nothing
 STEPS = "n_iter_"  # how often a solver had to go on: one step more decides nothing
 
 
@@ -35,7 +36,7 @@ def close(a: Any, b: Any) -> bool:
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(map(close, a, b))
     if isinstance(a, float) and isinstance(b, float):
-        return (a != a and b != b) or math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+        return (a != a and b != b) or math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=ZERO)
     return type(a) is type(b) and bool(a == b)
 
 
