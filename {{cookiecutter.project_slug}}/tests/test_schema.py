@@ -162,3 +162,14 @@ def test_the_built_in_sources_are_valid(task: str, tmp_path: Path) -> None:
         content["data"] = {"source": "sklearn:diabetes", "target": "progression"}
     checked = schema.checked(config.Params.model_validate(content), tmp_path)
     assert len(checked) > 400
+
+
+@pytest.mark.parametrize("unread", ["drop", "key"])
+def test_a_column_that_the_model_does_not_see_may_hold_anything(
+    tmp_path: Path, unread: str
+) -> None:
+    """Such as numbers of people, and the name of one."""
+    patients = [100, 101, 102, 103, 104, 105, 106, "A12"]
+    ROWS.assign(patient=patients).to_csv(tmp_path / "rows.csv", index=False)
+    checked = schema.checked(params(**{unread: ["patient"]}), tmp_path)
+    assert checked["patient"].iloc[7] == "A12"

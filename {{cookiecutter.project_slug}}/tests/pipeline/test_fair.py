@@ -274,6 +274,38 @@ def test_with_a_key_rows_are_known_by_it_alone(tmp_path: Path) -> None:
     assert kept == set(old.holdout["id"]) & set(candidate.holdout["id"])
 
 
+def test_rows_that_got_another_key_are_known_all_the_same(tmp_path: Path) -> None:
+    """An export that numbers its rows, which came in another order."""
+    keyed: dict[str, Any] = {"key": ["id"], "drop": ["clinic", "day"]}
+    old = fit(tmp_path / "old", patients(), MEMORY, **keyed)
+    again = patients().sample(frac=1, random_state=3).assign(id=np.arange(len(patients())))
+    candidate = fit(tmp_path / "c", again, **keyed)
+    found, scored = judge(candidate, old)
+    seen = set(named(old.rows[~old.rows["id"].isin(old.holdout["id"])]))
+    compared = np.array(named(candidate.holdout))[shared(found, scored)]
+    assert not seen & set(map(tuple, compared))
+    assert found.compared_rows != found.rows
+
+
+def test_a_true_false_column_that_became_numbers_hides_no_row(tmp_path: Path) -> None:
+    rows = patients().assign(smoker=patients()["mean radius"] > 14)
+    old = fit(tmp_path / "old", rows, MEMORY)
+    candidate = fit(tmp_path / "c", rows, columns={"smoker": {"type": "number"}})
+    found, scored = judge(candidate, old)
+    unseen = [name not in old.seen for name in named(candidate.holdout)]
+    assert shared(found, scored).tolist() == unseen
+    assert not all(unseen)
+
+
+def test_where_no_row_is_recognized_although_they_were_split_again_nothing_is_compared(
+    champion: Trained, tmp_path: Path
+) -> None:
+    """In other units, for example."""
+    moved = patients().assign(ward=1.0, **{"mean radius": patients()["mean radius"] * 2.54})
+    found, _ = judge(fit(tmp_path / "c", moved), champion)
+    assert "other units or types" in str(found.incomparable)
+
+
 TIME: dict[str, Any] = {"by": "time", "column": "day", "holdout_from": "2026-03-01"}
 BY_TIME: dict[str, Any] = {"drop": ["id", "clinic"]}
 

@@ -101,3 +101,25 @@ def test_a_missing_or_damaged_candidate_says_what_to_do(project: Path, content: 
         (project / "inputs.json").write_text(content)
     with pytest.raises(errors.InputError, match="model train|cannot be read"):
         train.Candidate.read(project)
+
+
+@pytest.mark.parametrize("name", ["model", "holdout", "fitted"])
+def test_what_is_not_ours_in_a_candidate_is_not_replaced(project: Path, name: str) -> None:
+    place = project / "candidate" / name
+    place.mkdir(parents=True)
+    (place / "notes.txt").write_text("mine")
+    with pytest.raises(errors.RefusedError, match="was not written by `model train`"):
+        train.train(params(), project, project / "candidate")
+    assert (place / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["model", "holdout", "fitted"])
+def test_a_link_in_a_candidate_is_refused_before_anything_is_written(
+    project: Path, name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (project / "candidate").mkdir()
+    (project / "candidate" / name).symlink_to(elsewhere)
+    with pytest.raises(errors.RefusedError, match="is a link"):
+        train.train(params(), project, project / "candidate")
+    assert [path.name for path in (project / "candidate").iterdir()] == [name]
