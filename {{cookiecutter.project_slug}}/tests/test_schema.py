@@ -1,6 +1,7 @@
 """What a valid row is: each fault by row and column, nothing written."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -169,7 +170,7 @@ def test_a_column_that_the_model_does_not_see_may_hold_anything(
     tmp_path: Path, unread: str
 ) -> None:
     """Such as numbers of people, and the name of one."""
-    patients = [100, 101, 102, 103, 104, 105, 106, "A12"]
+    patients: Any = [100, 101, 102, 103, 104, 105, 106, "A12"]
     ROWS.assign(patient=patients).to_csv(tmp_path / "rows.csv", index=False)
     checked = schema.checked(params(**{unread: ["patient"]}), tmp_path)
     assert checked["patient"].iloc[7] == "A12"
