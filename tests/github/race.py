@@ -85,25 +85,33 @@ def prepare(world: World) -> None:
         key = record.short(digest).ljust(64, "0")
         here.store.save(first.model_copy(update={"model": digest, "key": f"sha256:{key}"}))
     alone, compared = (
-        figures.evaluate_stored(
-            here, first.model, champion, first.data, first.source.commit, here.policy
+        figures.measured(
+            here, first.model, record.Replaces(model=champion), first.data, first.source.commit,
+            here.policy,
         )
         for champion in (None, first.model)
-    )
+    )  # fmt: skip
 
-    def known(_: Any, model: str, champion: str | None, *__: Any) -> Any:
-        evaluation, scored = compared if champion else alone
-        named = {"candidate": model, "champion": champion}
+    def known(_: Any, model: str, replaces: Any, *__: Any, **___: Any) -> Any:
+        found = compared if replaces.model else alone
+        named = {"candidate": model, "champion": replaces.model}
         moved = int(model[7:15], 16) / 2**32  # else each would be held for answering like another
-        scored = dataclasses.replace(scored, candidate=scored.candidate + moved)
-        return evaluation.model_copy(update=named), scored
+        return dataclasses.replace(
+            found,
+            evaluation=found.evaluation.model_copy(update=named),
+            scored=dataclasses.replace(found.scored, candidate=found.scored.candidate + moved),
+            answers={row: answer + moved for row, answer in found.answers.items()},
+        )
 
     for module in (promote, figures):
-        module.evaluate_stored = known
+        module.measured = known
+    load("release.rebuild").check = lambda *_, **__: load("pipeline.gate").Finding(
+        "rebuilt", True, "not asked here"
+    )
     plots = load("pipeline.plots")
     drawn = {
-        scored.champion is None: plots.draw(scored, evaluation)
-        for evaluation, scored in (alone, compared)
+        found.scored.champion is None: plots.draw(found.scored, found.evaluation)
+        for found in (alone, compared)
     }
     plots.draw = lambda scored, _: drawn[scored.champion is None]
     golden.check = lambda *_: []

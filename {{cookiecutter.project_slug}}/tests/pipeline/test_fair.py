@@ -297,15 +297,6 @@ def test_a_true_false_column_that_became_numbers_hides_no_row(tmp_path: Path) ->
     assert not all(unseen)
 
 
-def test_where_no_row_is_recognized_although_they_were_split_again_nothing_is_compared(
-    champion: Trained, tmp_path: Path
-) -> None:
-    """In other units, for example."""
-    moved = patients().assign(ward=1.0, **{"mean radius": patients()["mean radius"] * 2.54})
-    found, _ = judge(fit(tmp_path / "c", moved), champion)
-    assert "other units or types" in str(found.incomparable)
-
-
 TIME: dict[str, Any] = {"by": "time", "column": "day", "holdout_from": "2026-03-01"}
 BY_TIME: dict[str, Any] = {"drop": ["id", "clinic"]}
 

@@ -73,11 +73,16 @@ def tag_of(digest: str) -> str:
 
 @pytest.mark.slow
 def test_a_packaged_candidate_leaves_no_rows_where_everybody_can_read(
-    project: Path, public: registry.Registry, private: registry.Registry, tmp_path: Path
-) -> None:
+    project: Path, public: registry.Registry, private: registry.Registry, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     add_code(project)
     with sandbox.sandbox(project) as play:
         play.candidate({})  # packaged into a folder, which is nobody else's
+        monkeypatch.setenv(
+            "REGISTRY_USERNAME", "ann"
+        )  # a sandbox knows nothing of its surroundings
+        monkeypatch.setenv("REGISTRY_PASSWORD", "right")
         here = workspace.Workspace(play.here.root, tmp_path / "a", str(public), str(private))
         made = package.package(here)
         fresh = workspace.Workspace(play.here.root, tmp_path / "b", str(public), str(private))

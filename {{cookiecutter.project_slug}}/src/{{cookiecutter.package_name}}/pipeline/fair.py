@@ -42,13 +42,6 @@ def compared(
     rest = [name for name in common(holdout, fitted) if name not in names]
     if rest:  # a key may have been given anew: the row itself tells, too
         seen = seen | among(holdout, fitted, rest, once=True)
-    columns = [[(c.name, c.type) for c in m.signature.columns] for m in (model, rival)]
-    by_inputs = model.card.split.get("by") == "row" and names == common(holdout, fitted)
-    if by_inputs and columns[0] != columns[1] and not seen.any():
-        raise InputError(
-            "its rows were split by other columns, and none of those that it was fitted on is found"
-            " here: a column may have other units or types"
-        )
     unseen = ~seen
     left, known = int(unseen.sum()), f"of {len(holdout)} holdout rows it was not fitted on"
     if left < MIN_ROWS:

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from .conftest import BETTER
-from .package import (
+from ..conftest import BETTER
+from ..package import (
     artifact,
     config,
     contents,
@@ -29,8 +29,8 @@ from .package import (
     train,
     work_tree,
 )
-from .pipeline.models import Built, cancer, fit, judge
-from .pipeline.swap import swap_after_check
+from .models import Built, cancer, fit, judge
+from .swap import swap_after_check
 
 COLUMNS = ("mean radius", "mean texture", "clinic")
 
