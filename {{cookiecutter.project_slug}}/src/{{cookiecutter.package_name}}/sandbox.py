@@ -98,7 +98,7 @@ def alone() -> Iterator[None]:
     hidden = ("GIT_", "GITHUB_", "GH_", "MODEL_", "LEDGER_", "REGISTRY_", "PROMOTION_")
     kept = ("MODEL_DEBUG", "GITHUB_WORKSPACE")  # the latter tells where libraries may be shared
     for name in before:
-        if name in ("TRUST", "BASE_IMAGE") or (name.startswith(hidden) and name not in kept):
+        if name == "TRUST" or (name.startswith(hidden) and name not in kept):
             del os.environ[name]
     os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
     try:
