@@ -10,8 +10,8 @@ from .config import Params
 from .data import load
 from .errors import RefusedError
 from .features import FLOAT32_MAX, Column, Fault, category_text, category_texts
+from .pipeline.slices import FEW
 
-FEW = 5  # rows: a class that fewer have is not named, as it may be one person's
 MAX_INFERRED_CATEGORIES = 100
 DEFAULT_MISSING = 0.5
 

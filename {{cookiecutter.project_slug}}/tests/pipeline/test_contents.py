@@ -120,3 +120,10 @@ def test_what_was_loaded_can_be_forgotten(tmp_path: Path) -> None:
     found = contents.read(plant(tmp_path, {"a": b"1"}))
     found.forget()
     assert "a" not in found
+
+
+def test_a_directory_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(contents.MAX_BYTES + 1)  # it takes no room
+    with pytest.raises(errors.RefusedError, match="holds more than 2,000,000,000 bytes"):
+        contents.read(tmp_path)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sklearn.pipeline import Pipeline
 
 from ..conftest import PARAMS
 from ..package import artifact, config, contents, data, errors, features, runtime, train
@@ -123,3 +124,18 @@ def test_a_link_in_a_candidate_is_refused_before_anything_is_written(
     with pytest.raises(errors.RefusedError, match="is a link"):
         train.train(params(), project, project / "candidate")
     assert [path.name for path in (project / "candidate").iterdir()] == [name]
+
+
+@pytest.mark.parametrize("public", [True, False])
+def test_what_an_estimator_says_of_rows_is_quoted_only_where_everybody_may_see_them(
+    project: Path, public: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(*_: object, **__: object) -> None:
+        raise ValueError("could not convert string to float: 'Zebulon'")
+
+    monkeypatch.setattr(Pipeline, "fit", fit)
+    told = params()
+    told = told.model_copy(update={"data": told.data.model_copy(update={"public": public})})
+    with pytest.raises(errors.InputError, match="does not take these rows") as refusal:
+        train.train(told, project, project / "candidate")
+    assert ("Zebulon" in str(refusal.value)) is public

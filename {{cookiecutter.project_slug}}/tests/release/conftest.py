@@ -38,3 +38,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[registry_server
         pytest.skip(registry_server.WHY_NOT)
     with registry_server.serving(tmp_path_factory.mktemp("registry")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[registry_server.Server]:
+    """A registry for `ann` with the password `right`, which gives strangers nothing."""
+    if registry_server.PROGRAM is None:
+        pytest.skip(registry_server.WHY_NOT)
+    folder = tmp_path_factory.mktemp("closed")
+    (folder / "users").write_text(f"ann:{registry_server.HASH}\n")
+    auth = f"auth: {{htpasswd: {{realm: here, path: {folder / 'users'}}}}}\n"
+    with registry_server.serving(folder, auth) as running:
+        yield running

@@ -15,6 +15,7 @@ import httpx
 
 PROGRAM = shutil.which("docker-registry")
 WHY_NOT = "docker-registry is not installed: apt-get install docker-registry"
+HASH = "$2b$05$abcdefghijklmnopqrstuu8xaCxxL82bnl.UY74PMksDxIJShppPC"  # of `right`
 
 
 @dataclass(frozen=True)

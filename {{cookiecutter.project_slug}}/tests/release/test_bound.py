@@ -4,6 +4,7 @@ however consistent the rest of the lie is."""
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from ..conftest import BETTER
 from ..package import (
     artifact,
     config,
+    contents,
     errors,
     export,
     features,
@@ -414,6 +416,31 @@ def test_an_image_that_was_edited_into_a_record_is_refused(world: sandbox.Sandbo
     git = world.here.git
     bad = git.commit_folder(git.base(), "deploy/staging", found, "Another image")
     assert not said(world, bad)["image"][0]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "pinned", "graph", "passed", "message"),
+    [
+        ("onnx", True, b"other", False, "is not what the fitted pipeline gives"),
+        ("onnx", False, b"other", True, "NOT REBUILT: model.onnx was exported by other libraries"),
+        ("onnx", True, b"graph", True, "the same bytes"),
+        ("scikit-learn", True, b"graph", False, "is there, and is not served"),
+        ("scikit-learn", True, None, True, "not served by ONNX"),
+    ],
+)
+def test_the_graph_is_compared_wherever_it_can_be_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    runtime: str, pinned: bool, graph: bytes | None, passed: bool, message: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(measure, "to_onnx", lambda *_: b"graph")
+    content = {} if graph is None else {"model.onnx": graph}
+    read = contents.Contents(tmp_path, "sha256:", content)
+    model: Any = SimpleNamespace(
+        card=SimpleNamespace(runtime=runtime), estimator=None, signature=None
+    )
+    found = measure.exported(model, read, pinned)
+    assert found.passed is passed
+    assert message in found.message
 
 
 def test_params_of_a_card_that_differ_are_named() -> None:

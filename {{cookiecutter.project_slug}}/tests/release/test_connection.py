@@ -18,7 +18,6 @@ from .registry_server import Server
 from .test_archive import plant
 
 NOTE = store.NOTE
-HASH = "$2b$05$abcdefghijklmnopqrstuu8xaCxxL82bnl.UY74PMksDxIJShppPC"  # of `right`
 Say = Callable[[BaseHTTPRequestHandler], tuple[int, dict[str, str], object]]
 
 
@@ -96,18 +95,6 @@ def push(name: str, tag: str = "a") -> None:
 def pull(name: str, tag: str = "a") -> bytes | None:
     stream = io.BytesIO()
     return stream.getvalue() if registry.Registry(name).pull(tag, NOTE, stream, 1000) else None
-
-
-@pytest.fixture(scope="module")
-def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A registry for `ann` with the password `right`."""
-    if registry_server.PROGRAM is None:
-        pytest.skip(registry_server.WHY_NOT)
-    folder = tmp_path_factory.mktemp("closed")
-    (folder / "users").write_text(f"ann:{HASH}\n")
-    auth = f"auth: {{htpasswd: {{realm: here, path: {folder / 'users'}}}}}\n"
-    with registry_server.serving(folder, auth) as running:
-        yield running
 
 
 def test_credentials_open_the_registry(closed: Server, monkeypatch: pytest.MonkeyPatch) -> None:

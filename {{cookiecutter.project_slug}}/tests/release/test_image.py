@@ -29,8 +29,7 @@ from ..package import (
 )
 from . import registry_server
 from .docker_world import forget, remove
-from .registry_server import Server
-from .test_connection import HASH
+from .registry_server import HASH, Server
 
 docker = docker_command.docker
 PROJECT = Path(__file__).parents[2]

@@ -1,5 +1,7 @@
 """What a stranger's file asks for is bounded: verification ends with a line of text."""
 
+import ctypes
+import errno
 import io
 import os
 import resource
@@ -63,6 +65,10 @@ def hides(_: object, output: Path) -> None:
     time.sleep(0.5)
 
 
+def fills(_: object, output: Path) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def writes(arguments: dict[str, str], output: Path) -> None:
     (output / "said").write_text(arguments["word"])
 
@@ -104,6 +110,19 @@ def test_what_goes_wrong_is_one_line(
         call(name, tmp_path)
     call("writes", tmp_path, word="and the next one works")
     assert "sleep 61" not in subprocess.run(["ps", "ax"], capture_output=True, text=True).stdout
+
+
+@pytest.mark.usefixtures("here")
+def test_a_full_disk_of_this_machine_is_no_answer_about_the_model(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="no space left in TMPDIR"):
+        call("fills", tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is of Linux")
+@pytest.mark.usefixtures("here")
+def test_what_this_process_was_given_is_for_nobody_to_read(tmp_path: Path) -> None:
+    call("writes", tmp_path, word="")
+    assert ctypes.CDLL(None).prctl(3, 0, 0, 0, 0) == 0, "PR_GET_DUMPABLE"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives orphans to another process")

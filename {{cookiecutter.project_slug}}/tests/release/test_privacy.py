@@ -2,7 +2,6 @@
 
 import itertools
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,25 +18,11 @@ from ..package import (
     train,
     workspace,
 )
-from . import registry_server
 from .registry_server import Server
 from .test_archive import plant
-from .test_connection import HASH
 
 PROJECT = Path(__file__).parents[2]
 COUNT = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A registry that gives strangers nothing."""
-    if registry_server.PROGRAM is None:
-        pytest.skip(registry_server.WHY_NOT)
-    folder = tmp_path_factory.mktemp("closed")
-    (folder / "users").write_text(f"ann:{HASH}\n")
-    auth = f"auth: {{htpasswd: {{realm: here, path: {folder / 'users'}}}}}\n"
-    with registry_server.serving(folder, auth) as running:
-        yield running
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def compared(
         raise InputError("no column of the rows that it was fitted on is in this holdout")
     seen = among(holdout, fitted, names)
     rest = [name for name in common(holdout, fitted) if name not in names]
-    if rest:  # a key may have been given anew: the row itself tells, too
+    if rest:  # rows may have got new keys: the row itself tells, too
         seen = seen | among(holdout, fitted, rest, once=True)
     unseen = ~seen
     left, known = int(unseen.sum()), f"of {len(holdout)} holdout rows it was not fitted on"

@@ -64,7 +64,7 @@ def told(before: object, after: object, rejected: list[str]) -> str:
     """The body of the pull request."""
     body = f"The template moved from {code(str(before))} to {code(str(after))}.\n"
     if rejected:
-        body += f"\nDid not fit, mend these by hand: {', '.join(map(code, rejected))}\n"
+        body += f"\nThese did not fit; merge them by hand: {', '.join(map(code, rejected))}\n"
     return body
 
 

@@ -18,7 +18,6 @@ def evaluate_candidate(workspace: Workspace, against: Environment) -> tuple[Eval
     Raises:
         InputError: There is no candidate, or it was changed after it was trained.
     """
-
     candidate = Candidate.read(workspace.candidate)
     if candidate.key != input_key(workspace.params, workspace.root):
         raise InputError("the candidate was trained from other inputs: run `model train`")
@@ -46,7 +45,6 @@ def evaluate_candidate(workspace: Workspace, against: Environment) -> tuple[Eval
 
 def restore_candidate(workspace: Workspace, key: str) -> str | None:
     """Bring back from the store the candidate that these inputs gave; its digest, if any."""
-
     known = workspace.store.find(key)
     if known is None:
         return None
