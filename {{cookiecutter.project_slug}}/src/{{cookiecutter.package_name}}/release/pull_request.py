@@ -62,9 +62,8 @@ class LocalPullRequests:
             fields = self._read(path) if path.exists() else None
             if fields and not self._merged(fields, base):
                 page = path.with_suffix(".md")
-                fields["head"] = (
-                    self.git.resolve(branch) or fields["head"]
-                )  # who pushed to it since
+                # Somebody may have pushed to it since.
+                fields["head"] = self.git.resolve(branch) or fields["head"]
                 found.append(PullRequest(**fields, body=page.read_text(), address=str(page)))
         return tuple(found)
 
