@@ -1,7 +1,6 @@
 """A baked project's own checks, for both tasks, in one environment that they share."""
 
 import resource
-import time
 from pathlib import Path
 
 import pytest
@@ -32,6 +31,12 @@ def project(
     return project
 
 
+def processor_seconds() -> float:
+    """Of all programs that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_its_own_checks_are_green(
     project: BakedProject, venv: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -56,12 +61,18 @@ def test_its_own_checks_are_green(
 
 
 def test_it_rehearses_the_life_of_a_model(project: BakedProject, venv: Path) -> None:
+    """In under a minute on an idle machine. Beside other tests, and on a slower machine, what it
+    computes is compared with what importing its libraries does: ten times that, where a minute on
+    the clock would be about eighteen."""
     before = project.run("git", "rev-parse", "HEAD").stdout
-    start = time.monotonic()
+    start = processor_seconds()
+    imports = "import matplotlib.pyplot, onnxruntime, pandera.pandas, skl2onnx, sklearn.ensemble"
+    run(str(venv / "bin" / "python"), "-c", imports, cwd=project.path)
+    importing, start = processor_seconds() - start, processor_seconds()
 
     printed = make(project, venv, "rehearse").lower()
 
-    assert time.monotonic() - start < 60
+    assert processor_seconds() - start < 18 * importing
     for word in ("staging", "production", "refused", "rolled back", "held", "drift"):
         assert word in printed, printed
     assert project.run("git", "rev-parse", "HEAD").stdout == before
@@ -79,10 +90,9 @@ def test_help_answers_at_once(project: BakedProject, venv: Path) -> None:
     """Processor time, which equals the time on the clock of an idle machine: the best of five."""
     times = []
     for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = processor_seconds()
         printed = run(str(venv / "bin" / "model"), "--help", cwd=project.path).stdout
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        times.append(processor_seconds() - used)
 
         assert "promote" in printed
 
