@@ -2,6 +2,9 @@
 
 Categories are one-hot encoded, an unknown one as all zeros; missing numbers become the training
 median. Only linear models are scaled: scaling moves values across the thresholds of trees.
+
+Add an estimator to ESTIMATORS; params.yaml then names it. A transformer of your own is a class with
+`fit` and `transform` here, or in a module beside this one, used in `build`.
 """
 
 from collections.abc import Sequence
@@ -21,9 +24,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from .config import Params
-from .errors import InputError
-from .features import Column
+from mlrelease import Column, InputError, Params
 
 ESTIMATORS: dict[str, dict[str, type[Any]]] = {
     "classification": {

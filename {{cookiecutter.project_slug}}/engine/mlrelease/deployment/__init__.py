@@ -1,0 +1,1 @@
+"""Deployment: make what runs equal to the ledger."""

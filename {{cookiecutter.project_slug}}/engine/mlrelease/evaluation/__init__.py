@@ -1,0 +1,1 @@
+"""Evaluation: how good a candidate is beside the champion, judged by policy.yaml; the report."""

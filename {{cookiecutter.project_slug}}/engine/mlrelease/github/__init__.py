@@ -1,0 +1,1 @@
+"""GitHub's REST API, and what a release needs of it."""

@@ -1,0 +1,1 @@
+"""Packages: a candidate into the store, and its container image."""

@@ -1,0 +1,1 @@
+"""Predicting: the model's answers for a file of rows."""

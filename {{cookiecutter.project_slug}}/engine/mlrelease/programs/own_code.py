@@ -1,0 +1,128 @@
+"""The program of a release: the code as it is at the record's source commit, in a folder of its
+own, so that a rollback runs the code that made the model and nobody's work tree is needed."""
+
+import hashlib
+import io
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlrelease import project
+from mlrelease.errors import InputError, RefusedError
+from mlrelease.files import alone, canonical_json, read_json
+from mlrelease.programs.libraries import depends, needed, python
+from mlrelease.records.git import Git, GitError
+from mlrelease.records.record import Record
+from mlrelease.scoring.artifact import replace_directory
+from mlrelease.storage import archive
+
+KEPT = 5  # the programs that were used last; others go when nothing runs them
+STAMP = "digest.json"
+CODE = ("src", "pyproject.toml")
+ENGINE = project.GROUP
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to run: `python -m ENGINE.serving.app`, with the folders of `code` first on the path."""
+
+    python: Path
+    code: tuple[Path, ...]
+    engine: str
+    entry: str | None  # the entry point of the project at that commit
+
+    def environment(self) -> dict[str, str]:
+        """The variables of the process. PYTHONPATH goes before an editable installation."""
+        path = [str(place) for place in self.code]
+        if self.python == Path(sys.executable):  # what it has belongs to what is installed here
+            path += filter(None, [os.environ.get("PYTHONPATH")])
+        given = {project.VARIABLE: self.entry} if self.entry else {}
+        return os.environ | given | {"PYTHONPATH": os.pathsep.join(path)}
+
+
+def prepare(git: Git, record: Record, folder: Path) -> Program:
+    """The program of a record, from `folder/code/<commit>`: extracted once for all environments.
+
+    Raises:
+        RefusedError: The commit is not in this repository, or holds no service that could run.
+        LibrariesError: It needs other libraries than are installed, and they cannot be had.
+    """
+    commit = record.source.commit
+    place = folder / "code" / commit
+    with alone(place.parent):
+        if not _whole(place):
+            temporary = place.with_name(f".{commit}")
+            shutil.rmtree(temporary, ignore_errors=True)
+            _extract(git, commit, temporary)
+            replace_directory(temporary, place)
+        (place / STAMP).touch()
+        _forget(folder)
+    engine = engine_of(place, commit)
+    interpreter = python(needed(place, record.runtime, commit), folder / "libraries", commit)
+    return Program(interpreter, code_of(place), engine, entry_of(place))
+
+
+def _extract(git: Git, commit: str, directory: Path) -> None:
+    try:
+        names = [*CODE, "engine"] if git.tree(commit, "engine") else CODE
+        tar = git.output("archive", "--format=tar", commit, *names)
+    except GitError as error:
+        raise RefusedError(f"the code of source commit {commit[:7]} cannot run: {error}") from None
+    archive.unpack(io.BytesIO(tar), directory, f"source commit {commit[:7]}", folders=True)
+    (directory / STAMP).write_text(canonical_json(_digest(directory)))
+
+
+def _whole(place: Path) -> bool:
+    """Whether all is there as it was extracted: a disk that was full, or a hand, may have been
+    here."""
+    stamp = place / STAMP
+    return stamp.exists() and read_json(stamp) == _digest(place)
+
+
+def _digest(place: Path) -> str:
+    """Of all files except Python's bytecode, which a service writes beside them."""
+    digest = hashlib.sha256()
+    for path in sorted(place.rglob("*")):
+        name = path.relative_to(place)
+        if path.is_file() and name != Path(STAMP) and "__pycache__" not in name.parts:
+            digest.update(f"{name.as_posix()}\0{path.stat().st_size}\0".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def code_of(place: Path) -> tuple[Path, ...]:
+    """Where Python finds the code of a commit that was put there: the engine's first."""
+    return tuple(place / name for name in ("engine", "src") if (place / name).is_dir())
+
+
+def engine_of(place: Path, commit: str) -> str:
+    """The name of the package that is the engine at that commit. Before it had a folder of its own,
+    it was the project's package; a project may also depend on it.
+
+    Raises:
+        RefusedError: There is none.
+    """
+    if (place / "engine" / ENGINE).is_dir() or depends(place, ENGINE):
+        return ENGINE
+    found = [path.parts[-3] for path in (place / "src").glob("*/serving/app.py")]
+    if len(found) != 1:
+        raise RefusedError(f"the code of source commit {commit[:7]} cannot run: it has no engine")
+    return found[0]
+
+
+def entry_of(place: Path) -> str | None:
+    """The entry point of the project, where its pyproject.toml names one."""
+    try:
+        return project.entry(place)
+    except InputError:
+        return None
+
+
+def _forget(folder: Path) -> None:
+    """Remove programs that nothing runs, except the last few that were used."""
+    stamps = sorted(folder.glob(f"code/*/{STAMP}"), key=lambda p: p.stat().st_mtime_ns)
+    for place in [stamp.parent for stamp in stamps[:-KEPT]]:
+        if not any(folder.glob(f"*/process-*-{place.name}.*")):
+            shutil.rmtree(place, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Promotion: what a pull request proposes, and what a merge releases."""

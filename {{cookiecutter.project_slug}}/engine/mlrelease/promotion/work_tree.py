@@ -1,0 +1,67 @@
+"""The candidate of this work tree: evaluated against what runs, or brought back from the store."""
+
+from mlrelease.environments import Environment
+from mlrelease.errors import InputError, ModelError
+from mlrelease.evaluation.evaluate import Scored, evaluate
+from mlrelease.evaluation.evaluation import Evaluation
+from mlrelease.evaluation.fitted import read_fitted
+from mlrelease.records.git import BRANCH
+from mlrelease.scoring.artifact import refuse_strangers, replace_directory, whole
+from mlrelease.scoring.candidate_lock import temporary_beside, writing
+from mlrelease.training.train import Candidate, input_key, read_holdout
+from mlrelease.workspace import Workspace
+
+
+def evaluate_candidate(workspace: Workspace, against: Environment) -> tuple[Evaluation, Scored]:
+    """The candidate of this work tree against what an environment runs, if anything.
+
+    Raises:
+        InputError: There is no candidate, or it was changed after it was trained.
+    """
+    candidate = Candidate.read(workspace.candidate)
+    if candidate.key != input_key(workspace.params, workspace.root):
+        raise InputError("the candidate was trained from other inputs: run `model train`")
+    champion = fitted = None
+    if workspace.git.resolve(BRANCH):
+        champion = workspace.ledger(against, workspace.git.base()).effective
+    if champion:
+        fitted = workspace.fitted(workspace.recorded(champion).data.fitted)
+    candidate.check(workspace.candidate)
+    slices = workspace.policy.slices
+    return evaluate(
+        workspace.candidate / "model",
+        workspace.store.fetch(champion.model) if champion else None,
+        read_holdout(workspace.candidate / "holdout", candidate.holdout),
+        candidate_digest=candidate.model,
+        champion_digest=champion.model if champion else None,
+        holdout_digest=candidate.holdout,
+        fitted=read_fitted(workspace.store.fetch(fitted), fitted) if fitted else None,
+        slices=workspace.params.slices,
+        mandatory=workspace.policy.slice_columns,
+        slice_metric=slices.metric if slices else None,
+        min_rows=slices.min_rows if slices else 1,
+    )
+
+
+def restore_candidate(workspace: Workspace, key: str) -> str | None:
+    """Bring back from the store the candidate that these inputs gave; its digest, if any."""
+    known = workspace.store.find(key)
+    if known is None:
+        return None
+    data = known.data
+    try:
+        model = whole(workspace.store.read(known.model))
+    except ModelError:  # packaged when two trainings could still write one folder
+        return None
+    parts = {"model": model, "holdout": workspace.store.read(data.holdout)}
+    if data.fitted:
+        parts["fitted"] = workspace.store.read(data.fitted)
+    refuse_strangers(workspace.candidate)
+    with writing(workspace.candidate):
+        for name, files in parts.items():
+            temporary = temporary_beside(workspace.candidate / name)
+            files.write(temporary)
+            replace_directory(temporary, workspace.candidate / name)
+        found = Candidate(key, known.model, data.train, data.holdout, data.fitted)
+        found.write(workspace.candidate)
+    return known.model

@@ -1,0 +1,1 @@
+"""Records: git, the record of an environment, and its ledger."""

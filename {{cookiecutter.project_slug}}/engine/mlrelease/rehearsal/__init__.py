@@ -1,0 +1,1 @@
+"""Rehearsal: the whole life of a model in a throw-away copy."""

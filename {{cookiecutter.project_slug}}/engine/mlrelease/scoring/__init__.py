@@ -1,0 +1,1 @@
+"""Scoring: rows in, answers out; what a model directory holds."""

@@ -1,0 +1,67 @@
+"""One process at a time writes `candidate/`; what a killed one left there is cleared away."""
+
+import errno
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlrelease.errors import ModelError, RefusedError
+
+LOCK = ".lock"
+# As `temporary_beside` and `write_atomically` name them.
+TEMPORARY = re.compile(r"\.\w+\.[0-9a-f]{16}\.tmp|\.inputs\.json\.\w{8}")
+NOT_WRITABLE = frozenset({
+    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.ENOSPC, errno.ENOTDIR, errno.EPERM,
+    errno.EROFS,
+})  # fmt: skip
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new name in the folder of `path`, which no other process has."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
+
+
+@contextmanager
+def writing(candidate: Path) -> Iterator[None]:
+    """Hold the lock of a candidate's folder. The kernel gives it up with its process, however that
+    ends. Others are refused at once: a training can take hours, and a queue would train twice.
+
+    Raises:
+        RefusedError: Another process holds it.
+        ModelError: The disk is full, or the folder may not be written.
+    """
+    try:
+        candidate.mkdir(parents=True, exist_ok=True)
+        with (candidate / LOCK).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RefusedError(
+                    f"{candidate}: another `model train` is going on in this folder; wait until"
+                    " it has ended"
+                ) from None
+            try:
+                _clear(candidate)
+                yield
+            finally:
+                _clear(candidate)
+    except OSError as error:
+        if error.errno not in NOT_WRITABLE:
+            raise
+        why = os.strerror(error.errno).lower()
+        raise ModelError(
+            f"{error.filename or candidate}: cannot be written: {why}; make room or allow"
+            " writing there, then run `model train` again"
+        ) from None
+
+
+def _clear(candidate: Path) -> None:
+    """Remove what a killed process left: nobody else writes here now."""
+    for path in candidate.iterdir():
+        if TEMPORARY.fullmatch(path.name):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

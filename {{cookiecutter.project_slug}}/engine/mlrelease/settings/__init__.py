@@ -1,0 +1,1 @@
+"""Settings: what a repository on GitHub should be set to."""

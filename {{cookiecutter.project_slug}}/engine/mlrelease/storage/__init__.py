@@ -1,0 +1,1 @@
+"""Storage: artefacts by digest, in a folder and in an OCI registry."""

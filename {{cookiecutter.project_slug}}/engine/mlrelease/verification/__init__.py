@@ -1,0 +1,1 @@
+"""Verification: is a change of a record what it says it is? Recomputed, never believed."""

@@ -1,0 +1,128 @@
+"""An entry of a ledger that is about to be used is verified again, as of its day.
+
+Somebody who may push to `env/*` can append what looks like a release. It counts for a champion, a
+rollback or what runs only if the change of main that it names verifies as of its own parent and
+policy. This machine remembers what it verified.
+"""
+
+from functools import cache
+
+from mlrelease.environments import Environment
+from mlrelease.errors import InputError, RefusedError, UnclearError
+from mlrelease.evaluation.gate import Finding
+from mlrelease.files import canonical_json, write_atomically
+from mlrelease.records.change import Change, Ledgers, parent_on_main
+from mlrelease.records.ledger import Entry, Ledger
+from mlrelease.verification import order
+from mlrelease.verification.figures import LOADED
+from mlrelease.verification.verify import Told, Verification, verify
+from mlrelease.workspace import Workspace
+
+
+def settled(workspace: Workspace, main: str) -> Ledgers:
+    """The ledger of each environment whose effective entry verifies; read once, when asked for."""
+
+    @cache
+    def ledger(environment: Environment) -> Ledger:
+        return settle(workspace, workspace.ledger(environment, main))
+
+    return ledger
+
+
+def settle(workspace: Workspace, ledger: Ledger) -> Ledger:
+    """Leave out the newest entries that do not verify, down to one that does."""
+    while (last := ledger.effective) is not None and not confirmed(workspace, ledger, last):
+        ledger = ledger.without(last)
+    return ledger
+
+
+def confirmed(workspace: Workspace, ledger: Ledger, entry: Entry) -> bool:
+    """Whether this entry verifies, as of its day; remembered where it does.
+
+    Raises:
+        UnclearError: It cannot be told now: what is away is not taken for what is forged.
+    """
+    if workspace.remembers(ledger.environment, entry.commit):
+        return True
+    try:
+        change = _as_of(workspace, ledger, entry)
+    except (InputError, RefusedError):  # its commit of main is gone, or the first of all
+        return False
+    outcome = verify(workspace, change)
+    if outcome.unclear:
+        raise UnclearError(
+            f"{ledger.environment}: entry {entry.commit[:7]} cannot be verified now: {outcome.away}"
+        )
+    if not outcome.passed or not _as_recorded(change, entry, outcome):
+        return False
+    remember(workspace, ledger.environment, entry.commit)
+    return True
+
+
+def refuted(workspace: Workspace, ledger: Ledger, entry: Entry) -> bool:
+    """Whether an entry does not verify, by all that can be told without a model."""
+    if workspace.remembers(ledger.environment, entry.commit):
+        return False
+    try:
+        change = _as_of(workspace, ledger, entry, loads=False)
+    except (InputError, RefusedError):
+        return True
+    fine = tuple(Finding(name, True, "taken as told") for name in (*LOADED, "released"))
+    outcome = verify(workspace, change, Told(fine, dict(entry.released.answers)))
+    if outcome.unclear:
+        return False
+    return not outcome.passed or not _as_recorded(change, entry, outcome)
+
+
+def _as_recorded(change: Change, entry: Entry, outcome: Verification) -> bool:
+    """Whether the entry says of its change what verification says."""
+    told, then = entry.released, change.ledger.effective
+    if outcome.record is None or outcome.record.model != told.model:
+        return False
+    if told.change == "rollback":
+        back = outcome.restores.commit if outcome.restores else None
+        replaced = then.commit if then else None
+        return outcome.kind == "rollback" and (back, replaced) == (told.restores, told.replaces)
+    return outcome.kind == "promotion" and (
+        not outcome.answers or order.same_answers(outcome.answers, dict(told.answers))
+    )
+
+
+def remember(workspace: Workspace, environment: str, commit: str) -> None:
+    """Note that this machine verified an entry."""
+    write_atomically(workspace.memory(environment, commit), canonical_json({"entry": commit}))
+
+
+def _as_of(workspace: Workspace, ledger: Ledger, entry: Entry, loads: bool = True) -> Change:
+    def counts(within: Ledger, one: Entry) -> bool:
+        return confirmed(workspace, within, one) if loads else True
+
+    environment = ledger.environment
+    before = ledger.before(entry)
+    claimed = entry.released.replaces
+    while (last := before.effective) is not None and last.commit != claimed:
+        if counts(before, last):
+            break  # it was overtaken: the comparison says so
+        before = before.without(last)
+
+    def then(name: Environment) -> Ledger:
+        if name == environment:
+            return before
+        other = workspace.ledger(name, ledger.main)
+        if other.tip is None:
+            raise UnclearError(
+                f"env/{name} is missing: restore it with `model ledger restore {name}`"
+            )
+        then = other.at(entry.time)
+        return settle(workspace, then) if loads else then
+
+    return Change(
+        environment,
+        entry.released.main,
+        parent_on_main(workspace.git, environment, entry.released.main),
+        entry.time,
+        cache(then),
+        lambda one: counts(before, one),
+        merged=True,
+        recorded=entry,
+    )

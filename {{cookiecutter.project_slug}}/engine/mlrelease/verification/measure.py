@@ -1,0 +1,137 @@
+"""What loads a model to check it. It runs in a process of its own, within limits: see limits.py."""
+
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from mlrelease.evaluation.evaluate import evaluate
+from mlrelease.evaluation.fitted import read_fitted
+from mlrelease.evaluation.gate import NOT_REBUILT, Finding
+from mlrelease.evaluation.metrics import Scored
+from mlrelease.evaluation.parity import apart, at_thresholds, made
+from mlrelease.files import canonical_json
+from mlrelease.params import Params
+from mlrelease.scoring.artifact import MODEL_FILES, ONNX_FILE, Model, ModelCard, dump_estimator
+from mlrelease.scoring.contents import Contents, read
+from mlrelease.scoring.features import to_frame, to_inputs
+from mlrelease.scoring.runtime import load
+from mlrelease.training.export import to_onnx
+from mlrelease.training.train import read_holdout
+from mlrelease.verification.answers import answers_of
+from mlrelease.verification.likeness import close, difference
+
+ARRAYS = ("y", "candidate", "champion", "compared", "places")
+FILES = ("golden.json", "profile.json")
+
+
+def measure(arguments: Mapping[str, Any], output: Path) -> None:
+    """Evaluate a model on its holdout: write `evaluation.json`, `scored.npz` and `facts.json`."""
+    directory, champion = Path(arguments["model"]), arguments["champion"]
+    holdout = read_holdout(Path(arguments["holdout"]), arguments["data"]["holdout"])
+    fitted = arguments["fitted"]
+    fitted = read_fitted(Path(fitted[0]), fitted[1]) if fitted else None
+    evaluation, scored = evaluate(
+        directory, Path(champion) if champion else None, holdout, fitted=fitted,
+        **arguments["options"],
+    )  # fmt: skip
+    files = read(directory, arguments["options"]["candidate_digest"])
+    model, params = Model.of(files), Params.model_validate(arguments["params"])
+    checks = [
+        bound(model.card, params, arguments["data"]),
+        exported(model, files, arguments["pinned"]),
+    ]
+    facts = {
+        "answers": answers_of(holdout, scored),
+        "findings": [check.__dict__ for check in checks],
+        "scored": {k: v for k, v in scored.__dict__.items() if k not in ARRAYS},
+    }
+    evaluation.save(output / "evaluation.json")
+    arrays = {name: getattr(scored, name) for name in ARRAYS}
+    np.savez(output / "scored.npz", **{k: v for k, v in arrays.items() if v is not None})
+    (output / "facts.json").write_text(canonical_json(facts))
+
+
+def read_scored(facts: Mapping[str, Any], path: Path) -> Scored:
+    """The scores that `measure` wrote."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return Scored(**facts, **{name: arrays[name] for name in arrays.files if name in ARRAYS})
+
+
+def bound(card: ModelCard, params: Params, data: Mapping[str, str]) -> Finding:
+    """Whether the model says itself that it was made from these rows and this params.yaml."""
+    told, split = card.signature, params.split.model_dump(mode="json")
+    split["key"] = list(params.data.key)
+    pairs = {
+        "task": (told.task, params.task),
+        "data.target": (told.target, params.data.target),
+        "split": (card.split, {name: split.get(name) for name in card.split}),
+        "model.estimator": (card.estimator, params.model.estimator),
+        "model.parameters": (card.parameters, params.model.parameters),
+        "model.threshold": (told.threshold, params.model.threshold),
+        "seed": (card.seed, params.seed),
+    }
+    if params.data.positive is not None:
+        pairs["data.positive"] = (told.classes[-1:], (params.data.positive,))
+    wrong = [f"the {name} of params.yaml" for name, (a, b) in pairs.items() if a != b]
+    names = {"train": "training rows", "holdout": "holdout", "fitted": "hashes of training rows"}
+    wrong += [f"the record's {names[at]}" for at in names if card.data.get(at) != data.get(at)]
+    if not card.data:
+        message = (
+            "the model does not say which rows it was made from, as older versions: train again"
+        )
+        return Finding("bound", False, message)
+    good = "the model itself names these rows, and the params.yaml of its source commit"
+    message = f"the model says that it was not made from {', nor from '.join(wrong)}"
+    return Finding("bound", not wrong, message if wrong else good)
+
+
+def exported(model: Model, files: Contents, pinned: bool) -> Finding:
+    """Whether the ONNX graph is what the fitted pipeline gives, byte for byte. Only where what the
+    source commit pins is not installed (`pinned`), its answers alone are compared, as `parity` does
+    for every model."""
+    if strange := sorted(files.files.keys() - set(MODEL_FILES)):
+        return Finding("onnx", False, f"the model holds {strange[0][:80]!a}, which belongs to none")
+    if model.card.runtime != "onnx":
+        served = ONNX_FILE in files
+        message = f"{ONNX_FILE} is there, and is not served" if served else "not served by ONNX"
+        return Finding("onnx", not served, message)
+    if to_onnx(model.estimator, model.signature) == files[ONNX_FILE]:
+        return Finding("onnx", True, f"{ONNX_FILE} was exported again: the same bytes")
+    if not pinned:
+        message = f"{NOT_REBUILT}{ONNX_FILE} was exported by other libraries than are here"
+        return Finding("onnx", True, f"{message}: only its answers were compared")
+    return Finding("onnx", False, f"{ONNX_FILE} is not what the fitted pipeline gives; train again")
+
+
+def compare(arguments: Mapping[str, Any], output: Path) -> None:
+    """How far two models are apart: what they are made of, and what they answer to the holdout and
+    to rows made from it. Writes `apart.json`. Each argument is a folder and the digest that its
+    content must have when it is read."""
+    places = {name: (Path(path), digest) for name, (path, digest) in arguments.items()}
+    every = [read(*places[name]) for name in ("model", "again")]
+    models = [Model.of(files) for files in every]
+    a, b = (msgspec.to_builtins(model.card) for model in models)
+    pythons = [card["libraries"].pop("python", None) for card in (a, b)]
+    facts = {"python": pythons[0] == pythons[1], "rows": 0, "largest": 0.0}
+    others = [name for name in a if name != "not_onnx" and a[name] != b[name]]
+    others += difference(*(dump_estimator(model.estimator) for model in models))
+    others += [n for n in FILES if not close(*(files.json(n) for files in every))]
+    if not others:
+        told = models[0].signature
+        frame = to_frame(read_holdout(*places["holdout"]), told.columns)
+        runtimes = [load(files, model.card) for files, model in zip(every, models, strict=True)]
+        near = (at_thresholds(frame, told, runtime) for runtime in runtimes)
+        rows = pd.concat([frame, *made(frame, told), *chain(*near)])
+        inputs = to_inputs(rows, told)
+        x, y = (runtime.scores(inputs) for runtime in runtimes)
+        known = np.isfinite(x) & np.isfinite(y)
+        largest = float(np.abs(x[known]).max(initial=1.0))
+        differ = apart(x[known], y[known], largest, told).max(initial=0.0)
+        same = bool((np.isfinite(x) == np.isfinite(y)).all())
+        facts |= {"rows": len(rows), "largest": float(differ) if same else 1.0}
+    (output / "apart.json").write_text(canonical_json(facts | {"others": others}))

@@ -1,0 +1,173 @@
+"""Is this what its source commit gives? The model is trained again there, or its rows are divided
+again, with the code, params.yaml and data of that commit."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mlrelease.errors import ModelError, RefusedError
+from mlrelease.evaluation.gate import NOT_REBUILT, Finding
+from mlrelease.files import canonical_json, read_json, sha256, write_atomically
+from mlrelease.policy import EnvironmentRules
+from mlrelease.programs.libraries import lacking
+from mlrelease.programs.limits import LimitError, limited
+from mlrelease.programs.own_code import ENGINE, engine_of
+from mlrelease.records.git import Git, GitError
+from mlrelease.records.record import Record
+from mlrelease.scoring.artifact import digest_of
+from mlrelease.storage.archive import MAX_BYTES, below
+from mlrelease.training.inputs import libraries
+from mlrelease.training.train import Candidate
+from mlrelease.verification import measure
+from mlrelease.verification.likeness import TOLERANCE
+from mlrelease.workspace import Workspace
+
+SECONDS = 600.0  # of training, where policy.yaml does not ask for it
+MOST_SECONDS = 6 * 3600.0
+
+
+class NotRebuiltError(ModelError):
+    """It cannot be made again here; that says nothing about the model."""
+
+
+class AwayError(NotRebuiltError):
+    """What it needs is not here now; it may come back."""
+
+
+def check(
+    workspace: Workspace, record: Record, rules: EnvironmentRules, *, released: bool = False
+) -> Finding:
+    """Make again what the policy asks for, once on this machine. Of what was `released`, and so was
+    made again then, it is said where that cannot be done any more, as with other libraries."""
+    facts = record.model_dump(mode="json", include={"model", "source", "data", "key"})
+    about = [facts, rules.rebuild, libraries(workspace.root)]
+    place = workspace.state / "rebuilt" / f"{sha256(canonical_json(about).encode())[7:]}.json"
+    if place.is_file():
+        return Finding("rebuilt", True, str(read_json(place)["message"]))
+    try:
+        message = _rebuilt(workspace, record, rules.rebuild)
+        write_atomically(place, canonical_json({"message": message}))
+    except NotRebuiltError as error:
+        stands = released and not isinstance(error, AwayError)
+        return Finding("rebuilt", stands or rules.rebuild is None, f"{NOT_REBUILT}{error}")
+    except RefusedError as error:
+        return Finding("rebuilt", False, str(error))
+    return Finding("rebuilt", True, message)
+
+
+def _rebuilt(workspace: Workspace, record: Record, asked: str | None) -> str:
+    """What was found to be the same.
+
+    Raises:
+        RefusedError: Something else comes out.
+        NotRebuiltError: It could not be made.
+    """
+    commit = record.source.commit
+    with tempfile.TemporaryDirectory(prefix="rebuilt-") as name:
+        tree, output = Path(name) / "source", Path(name) / "output"
+        output.mkdir()
+        again = _check_out(workspace.git, record, tree)
+        made = output / "candidate"
+        if asked != "rows":
+            seconds = SECONDS if asked is None else MOST_SECONDS
+            if _run(f"{again}:make", commit, tree, output, seconds):
+                return _same_model(workspace, record, made, Path(name))
+            if asked == "train":
+                raise NotRebuiltError(f"training at {commit[:7]} takes over {seconds / 3600:g} h")
+        if not _run(f"{again}:hold_out", commit, tree, output, SECONDS):
+            raise NotRebuiltError(f"dividing the rows of {commit[:7]} takes over {SECONDS:g} s")
+        _same_rows(record, (made / "train").read_text(), made)
+    if asked == "rows":
+        return (
+            f"the rows were divided again at {commit[:7]}: the same; policy.yaml asks for no more"
+        )
+    return f"{NOT_REBUILT}training takes over {SECONDS:g} s; {commit[:7]} gives the same rows"
+
+
+def _run(call: str, commit: str, tree: Path, output: Path, seconds: float) -> bool:
+    """Whether it was done in time."""
+    what = f"the code of {commit[:7]}"
+    try:
+        limited(what, call, {"root": str(tree)}, output, seconds=seconds, source=tree)
+    except LimitError as error:
+        if "not done" in str(error):
+            return False
+        raise NotRebuiltError(str(error)) from None
+    except RefusedError as error:
+        raise RefusedError(f"{commit[:7]} gives no model: {error}") from None
+    except ModelError as error:  # data that is not here; a network that may not be reached
+        raise AwayError(f"{commit[:7]}: {error}") from None
+    return True
+
+
+def _check_out(git: Git, record: Record, tree: Path) -> str:
+    """Put the files of the source commit there, byte for byte as it holds them: no attribute and no
+    filter of today decides what they are. Links are left out. Returns the module that makes
+    a model again.
+
+    Raises:
+        NotRebuiltError: What it needs is not here.
+    """
+    commit = record.source.commit
+    try:
+        plain = {n: facts.split()[2] for n, facts in git.tree(commit).items() if facts[:3] == "100"}
+        found = git.objects(list(plain.values()), MAX_BYTES)
+    except GitError as error:
+        raise AwayError(f"{commit[:7]}: {error}") from None
+    for name, file in zip(plain, found, strict=True):
+        if file.content is None or not below(name):
+            raise NotRebuiltError(f"{commit[:7]}: {name[:80]!a} cannot be written")
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(file.content)
+    try:
+        engine = engine_of(tree, commit)
+        missing = lacking(git, commit)
+    except RefusedError as error:
+        raise NotRebuiltError(str(error)) from None
+    if missing:
+        raise NotRebuiltError(f"{commit[:7]} needs {', '.join(missing[:3])}")
+    if engine == ENGINE:
+        return f"{ENGINE}.training.again"
+    if not (tree / "src" / engine / "pipeline" / "again.py").is_file():
+        raise NotRebuiltError(f"{commit[:7]} is of a version that cannot be asked")
+    return f"{engine}.pipeline.again"
+
+
+def _same_rows(record: Record, train: str, made: Path) -> None:
+    pairs = {
+        "training rows": (train, record.data.train),
+        "holdout": (digest_of(made / "holdout"), record.data.holdout),
+        "hashes of training rows": (digest_of(made / "fitted"), record.data.fitted),
+    }
+    wrong = [name for name, (here, there) in pairs.items() if here != there]
+    if wrong:
+        commit = record.source.commit[:7]
+        raise RefusedError(f"{commit} gives other rows than the record's {' and '.join(wrong)}")
+
+
+def _same_model(workspace: Workspace, record: Record, made: Path, folder: Path) -> str:
+    commit, found = record.source.commit[:7], Candidate.read(made)
+    _same_rows(record, found.train, made)
+    again = digest_of(made / "model")
+    same = again == record.model
+    facts: dict[str, Any] = {"python": True, "others": [], "largest": 0.0, "rows": 0}
+    if not same:
+        fetch, holdout = workspace.store.fetch, record.data.holdout
+        places = {
+            "model": [str(fetch(record.model)), record.model],
+            "holdout": [str(fetch(holdout)), holdout],
+            "again": [str(made / "model"), again],
+        }
+        limited("comparing models", f"{measure.__name__}:compare", places, folder)
+        facts = read_json(folder / "apart.json")
+    if facts["others"]:
+        raise RefusedError(f"{commit} gives a model with another {facts['others'][0]}")
+    if not facts["largest"] <= TOLERANCE:
+        text = f"{commit} gives another model: answers differ by up to {facts['largest']:.2g}"
+        raise RefusedError(f"{text} of {facts['rows']} rows")
+    if facts["python"] and record.key not in (None, found.key):
+        raise RefusedError(f"{commit} has other inputs than the record's key says")
+    if same:
+        return f"trained again at {commit}: the same bytes"
+    answers = f"{facts['rows']} answers at most {facts['largest']:.1g} apart"
+    return f"trained again at {commit}: other bytes, and {answers} (allowed: {TOLERANCE:g})"

@@ -1,5 +1,0 @@
-"""`python -m PACKAGE` is the command `model`."""
-
-from .cli.app import main
-
-main()

@@ -1,1 +1,0 @@
-"""Code and data in, a judged candidate out. Knows nothing of releases."""

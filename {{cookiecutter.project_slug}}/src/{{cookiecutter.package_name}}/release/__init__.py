@@ -1,1 +1,0 @@
-"""A candidate in, a running model out, through git."""

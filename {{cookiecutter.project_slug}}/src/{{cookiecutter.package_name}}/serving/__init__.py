@@ -1,1 +1,0 @@
-"""Answers requests with one model directory. Knows neither git nor GitHub."""
