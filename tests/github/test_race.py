@@ -9,8 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 
 from ..conftest import BakedProject, run
 from .standin import GitHub

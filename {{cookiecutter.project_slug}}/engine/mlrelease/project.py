@@ -41,8 +41,8 @@ class Project:
 
 
 def find(root: Path) -> Project:
-    """The project of a repository: MLRELEASE_PROJECT names it, or else the entry point in its
-    pyproject.toml does.
+    """The project of a repository: the entry point in its pyproject.toml names it, or else
+    MLRELEASE_PROJECT does.
 
     Raises:
         InputError: Neither does, or what they name cannot be imported.
@@ -115,13 +115,13 @@ def faults(root: Path) -> Iterator[None]:
 
 def entry(root: Path) -> str:
     """The entry point of a repository's project, `module:object`."""
-    if given := os.environ.get(VARIABLE):
-        return given
     path = root / "pyproject.toml"
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         return str(content["project"]["entry-points"][GROUP]["project"])
     except (OSError, ValueError, KeyError, TypeError):
+        if given := os.environ.get(VARIABLE):
+            return given
         raise InputError(f"{path}: names no project; add {EXAMPLE}") from None
 
 

@@ -82,10 +82,9 @@ def _plain(value: Any) -> Any:
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)
 
 
-def main() -> None:
-    """Run a verb; a fault that a person can mend is one line, without a traceback."""
-    gc.set_threshold(100_000, 10, 10)  # what start-up makes stays: looking for cycles in it is slow
-    from mlrelease.cli import (  # noqa: F401 - verbs
+def verbs() -> typer.Typer:
+    """The command with all its verbs: importing their modules adds them."""
+    from mlrelease.cli import (  # noqa: F401
         forget,
         github,
         history,
@@ -97,8 +96,14 @@ def main() -> None:
         settings,
     )
 
+    return app
+
+
+def main() -> None:
+    """Run a verb; a fault that a person can mend is one line, without a traceback."""
+    gc.set_threshold(100_000, 10, 10)  # what start-up makes stays: looking for cycles in it is slow
     try:
-        app()
+        verbs()()
     except ModelError as error:
         if os.environ.get("MODEL_DEBUG"):
             raise

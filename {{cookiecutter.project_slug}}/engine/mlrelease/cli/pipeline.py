@@ -176,7 +176,7 @@ def _show(here: "Workspace", evaluation: "Evaluation", as_json: bool) -> None:
 
 @app.command(hidden=True)
 def schemas() -> None:
-    """Write schemas/*.json from the typed objects, for editors."""
+    """Write engine/schemas/*.json from the typed objects, for editors."""
     from pydantic import BaseModel
 
     from mlrelease.evaluation.evaluation import Evaluation
@@ -192,6 +192,6 @@ def schemas() -> None:
         "evaluation": Evaluation,
     }
     for name, kind in kinds.items():
-        path = workspace().root / "schemas" / f"{name}.schema.json"
+        path = workspace().root / "engine" / "schemas" / f"{name}.schema.json"
         write_atomically(path, canonical_json(kind.model_json_schema()))
         echo(path)

@@ -1,1 +1,0 @@
-"""The project's tests; they mirror src/ and take the package's modules from .package."""
