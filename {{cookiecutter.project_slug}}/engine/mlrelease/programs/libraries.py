@@ -61,7 +61,7 @@ def parsed(
     try:
         for text in texts:
             project = tomllib.loads(text)["project"]
-            lines += project.get("dependencies", ())
+            lines += project["dependencies"]
             if runtime == "scikit-learn":
                 lines += project.get("optional-dependencies", {}).get("training", ())
         found = tuple(Requirement(line) for line in lines)
