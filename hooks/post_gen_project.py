@@ -1,5 +1,6 @@
 """Keep the files that belong to the answers, remove their variants, say what comes next."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ ANSWERS: dict[str, str] = json.loads(r"""{{ cookiecutter | tojson }}""")
 VARIANTS = {  # file of the project: (the question that decides, the answers that bring a variant)
     "params.yaml": ("task", ["classification", "regression"]),
     "policy.yaml": ("task", ["classification", "regression"]),
+    "tests/test_model.py": ("task", ["classification", "regression"]),
     "LICENSE": ("license", ["MIT", "BSD-3-Clause", "Apache-2.0", "Proprietary"]),
 }
 
@@ -39,6 +41,16 @@ for name, (question, answers) in VARIANTS.items():
             print(f"  {file} was there and is kept; the new one is {variant(file, answer)}")
         else:
             variant(file, answer).replace(file)
+
+# What `make lint` compares the engine with.
+ENGINE = Path("engine")
+SUMS = {
+    path.relative_to(ENGINE).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+    for path in ENGINE.rglob("*")
+    if path.is_file() and path.name != "SHA256SUMS" and "__pycache__" not in path.parts
+}
+lines = [f"{SUMS[name]}  {name}\n" for name in sorted(SUMS)]
+(ENGINE / "SHA256SUMS").write_text("".join(lines), encoding="utf-8", newline="\n")
 
 if "_commit" not in ANSWERS:  # `cruft update` bakes twice, and speaks for itself
     print(NEXT_STEPS.format(**ANSWERS))

@@ -1,8 +1,9 @@
 """Yours: where rows come from. Add a source by adding a branch to `load`; describe what a valid row
 is in params.yaml, `data.columns`.
 
-For rows from a database, for example, let `data.source` be `sql:QUERY.sql`, read them in `load`, and
-let `fingerprint` return what changes whenever they do: a snapshot's name, or the latest timestamp.
+For rows from a database, for example, let `data.source` be `sql:QUERY.sql`, read them in `load`,
+and let `fingerprint` return what changes whenever they do: the name of a snapshot, or the latest
+timestamp.
 """
 
 from hashlib import sha256

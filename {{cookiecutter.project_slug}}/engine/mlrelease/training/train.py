@@ -3,7 +3,7 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,6 +16,8 @@ from mlrelease.training.inputs import input_key as input_key, libraries
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from mlrelease.scoring.features import Signature
 
 MAX_ROWS = 10_000  # of the fitted rows that parity is shown on
 
@@ -76,12 +78,9 @@ def train(params: Params, root: Path, directory: Path) -> Candidate:
 
 def _train(params: Params, root: Path, directory: Path) -> Candidate:
     import pandas as pd
-    from sklearn.utils._param_validation import InvalidParameterError
 
-    from mlrelease import project
     from mlrelease.scoring.artifact import Model, ModelCard, replace_directory, write_model
-    from mlrelease.scoring.features import Signature, category_texts, to_frame
-    from mlrelease.training import schema
+    from mlrelease.scoring.features import to_frame
     from mlrelease.training.export import served_by
     from mlrelease.training.profiles import Profile, profile
     from mlrelease.training.synthetic import golden_requests
@@ -93,29 +92,7 @@ def _train(params: Params, root: Path, directory: Path) -> Candidate:
             f"{params.data.source}: {len(fit_rows)} rows to train on and {len(holdout)} held out;"
             f" both need at least {MIN_ROWS}"
         )
-    columns = schema.columns(fit_rows, params)  # what only the holdout has is not known
-    target = fit_rows[params.data.target]
-    classes: tuple[str, ...] = ()
-    if params.task == "classification":
-        names = sorted(set(category_texts(target)))
-        if len(names) < 2:
-            raise InputError(f"{params.data.target}: all training rows are of one class")
-        positive = params.data.positive or names[1]
-        classes = (next(name for name in names if name != positive), positive)
-        target = (category_texts(target) == positive).astype(int)
-    signature = Signature(params.task, columns, params.data.target, classes, params.model.threshold)
-    with project.faults(root):
-        estimator = project.find(root).build(params, columns)
-    inputs = to_frame(fit_rows, columns)
-    try:
-        with project.faults(root):
-            estimator.fit(inputs, target)
-    except InvalidParameterError as error:  # it quotes a parameter, and no row
-        raise InputError(f"params.yaml: model.parameters: {' '.join(str(error).split())}") from None
-    except ValueError as error:
-        said = "its words may quote a row: `data.public: true` shows them"
-        said = " ".join(str(error).split()) if params.data.public else said
-        raise InputError(f"{params.model.estimator} does not take these rows: {said}") from None
+    signature, estimator, inputs = fit(params, root, fit_rows)  # the holdout is not known to it
     new = {name: temporary_beside(directory / name) for name in ("holdout", "fitted")}
     data = write_rows(params, fit_rows, holdout, new)
     card = ModelCard(
@@ -129,9 +106,9 @@ def _train(params: Params, root: Path, directory: Path) -> Candidate:
         data=data,
     )
     model = Model(card, estimator)
-    shown = to_frame(pd.concat([fit_rows.head(MAX_ROWS), holdout]), columns)
+    shown = to_frame(pd.concat([fit_rows.head(MAX_ROWS), holdout]), signature.columns)
     card, runtime, onnx = served_by(model, shown)
-    reference = profile(inputs, columns, model.scores(inputs))
+    reference = profile(inputs, signature.columns, model.scores(inputs))
     told = msgspec.convert(reference, Profile)
     golden = golden_requests(signature, runtime, told, inputs, params.seed)
     if input_key(params, root) != key:
@@ -145,6 +122,45 @@ def _train(params: Params, root: Path, directory: Path) -> Candidate:
     candidate = Candidate(key, digest, **data)
     candidate.write(directory)
     return candidate
+
+
+def fit(params: Params, root: Path, rows: "pd.DataFrame") -> "tuple[Signature, Any, pd.DataFrame]":
+    """Fit the project's estimator on rows that were checked and typed: what the model takes and
+    gives, the estimator, and the frame that it was fitted on.
+
+    Raises:
+        InputError: One class only, or the estimator takes no such rows or parameters.
+    """
+    from sklearn.utils._param_validation import InvalidParameterError
+
+    from mlrelease import project
+    from mlrelease.scoring.features import Signature, category_texts, to_frame
+    from mlrelease.training import schema
+
+    columns = schema.columns(rows, params)
+    target = rows[params.data.target]
+    classes: tuple[str, ...] = ()
+    if params.task == "classification":
+        names = sorted(set(category_texts(target)))
+        if len(names) < 2:
+            raise InputError(f"{params.data.target}: all training rows are of one class")
+        positive = params.data.positive or names[1]
+        classes = (next(name for name in names if name != positive), positive)
+        target = (category_texts(target) == positive).astype(int)
+    signature = Signature(params.task, columns, params.data.target, classes, params.model.threshold)
+    with project.faults(root):
+        estimator = project.find(root).build(params, columns)
+    inputs = to_frame(rows, columns)
+    try:
+        with project.faults(root):
+            estimator.fit(inputs, target)
+    except InvalidParameterError as error:  # it quotes a parameter, and no row
+        raise InputError(f"params.yaml: model.parameters: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        said = "its words may quote a row: `data.public: true` shows them"
+        said = " ".join(str(error).split()) if params.data.public else said
+        raise InputError(f"{params.model.estimator} does not take these rows: {said}") from None
+    return signature, estimator, inputs
 
 
 def divide(params: Params, root: Path) -> "tuple[pd.DataFrame, pd.DataFrame]":
