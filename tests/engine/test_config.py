@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from mlrelease import errors
-from mlrelease.documents import parse
+from mlrelease.objects import parse
 from mlrelease.params import Params
 from mlrelease.policy import Freeze, Policy
 from tests.engine.conftest import PARAMS, POLICY

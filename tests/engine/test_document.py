@@ -16,8 +16,8 @@ from hypothesis import given, settings, strategies as st
 from pydantic import BaseModel
 
 from mlrelease import documents as document, errors
-from mlrelease.documents import Strict, parse, read
 from mlrelease.evaluation import evaluation
+from mlrelease.objects import Strict, parse, read, validate
 from mlrelease.params import Params
 from mlrelease.policy import Policy
 from mlrelease.records import record
@@ -111,9 +111,7 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
 def test_hostile_yaml_is_one_line_that_names_the_fault(case: str, loader: document.Loader) -> None:
     content, fault = HOSTILE[case]
     text = one_line(
-        lambda: document.validate(
-            document.parse_yaml(content, "params.yaml", loader), Params, "params.yaml"
-        )
+        lambda: validate(document.parse_yaml(content, "params.yaml", loader), Params, "params.yaml")
     )
     assert re.match(f"params.yaml: .*(?:{fault})", text), text
 
@@ -199,7 +197,7 @@ def test_a_validator_that_breaks_is_an_input_error_too() -> None:
         def model_validate(cls, *_: Any, **__: Any) -> "Broken":
             raise ZeroDivisionError("division by zero")
 
-    text = one_line(lambda: document.validate({}, Broken, "model.yaml"))
+    text = one_line(lambda: validate({}, Broken, "model.yaml"))
     assert text == "model.yaml: cannot be read: division by zero"
 
 

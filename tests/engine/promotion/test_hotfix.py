@@ -3,8 +3,8 @@
 import pytest
 
 from mlrelease import errors
-from mlrelease.documents import parse
 from mlrelease.evaluation import report
+from mlrelease.objects import parse
 from mlrelease.promotion import promote
 from mlrelease.records import record
 from mlrelease.rehearsal import sandbox

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from mlrelease import errors
-from mlrelease.documents import read
+from mlrelease.objects import read
 from mlrelease.params import Params
 from mlrelease.scoring import artifact, contents
 from mlrelease.training import train

@@ -12,8 +12,8 @@ import pytest
 
 from mlrelease import errors
 from mlrelease.deployment import deploy
-from mlrelease.documents import read
 from mlrelease.monitoring import monitor
+from mlrelease.objects import read
 from mlrelease.packages import image, package
 from mlrelease.params import Params
 from mlrelease.policy import DriftLimits

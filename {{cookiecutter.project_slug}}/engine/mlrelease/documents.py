@@ -10,10 +10,9 @@ import re
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlrelease.errors import InputError
 
@@ -22,7 +21,6 @@ SHOWN_FAULTS, SHOWN_LETTERS, NUMBER_LETTERS, NUMBER_KEY_LETTERS = 20, 60, 64, 9
 Loader: TypeAlias = "type[yaml.CSafeLoader | yaml.SafeLoader]"  # text: not every PyYAML has both
 LOADER: Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-Kind = TypeVar("Kind", bound=BaseModel)
 
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = {_TAG + kind for kind in ("str", "int", "float", "bool", "null", "timestamp")}
@@ -37,13 +35,6 @@ _REFUSED = (
     (re.compile(r"(?:\A|[\n\r])<{7} "), "git left a conflict: keep one side, and remove the marks"),
 )
 _NO_KEY = object()
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-
-
-class Strict(BaseModel):
-    """Unknown keys are refused, objects do not change, NaN and infinity are no values."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass
@@ -106,23 +97,6 @@ def parse_json(content: str | bytes, name: str) -> Any:
     raise InputError(f"{name}: {message}")
 
 
-def validate(content: Any, kind: type[Kind], name: str) -> Kind:
-    """The content of the file called `name` as a typed object.
-
-    Raises:
-        InputError: The first faults, each with the path of its key.
-    """
-    if not isinstance(content, dict):
-        found = "nothing" if content is None else type(content).__name__
-        raise InputError(f"{name}: expected keys and values, found {found}")
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        raise InputError(f"{name}: {_faults(error)}") from None
-    except Exception as error:  # a validator met what it was not written for
-        raise InputError(f"{name}: cannot be read: {shown(str(error))}") from None
-
-
 def read_bytes(path: Path, limit: int) -> bytes:
     """The file, or so much of it that a parser with this limit refuses it.
 
@@ -137,23 +111,6 @@ def shown(text: str, letters: int = SHOWN_LETTERS) -> str:
     """Text of unknown origin for a message: one line, short, no control characters."""
     short = text if len(text) <= letters else text[:letters] + "..."
     return " ".join("".join(c if c.isprintable() else " " for c in short).split())
-
-
-def parse(text: str | bytes, kind: type[Kind], name: str) -> Kind:
-    """Parse YAML into a validated object.
-
-    Raises:
-        InputError: Each fault with its line, or the path of its key.
-    """
-    return validate(parse_yaml(text, name), kind, name)
-
-
-def read(path: Path, kind: type[Kind]) -> Kind:
-    """Read and validate a YAML file, such as `read(Path("params.yaml"), Params)`."""
-    try:
-        return parse(read_bytes(path, YAML_BYTES), kind, path.name)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _text(content: str | bytes, limit: int, name: str) -> str:
@@ -251,17 +208,3 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
                 raise ValueError(f"key {key!r} is given twice")
             seen.add(key)
     return found
-
-
-def _faults(error: ValidationError) -> str:
-    """The first faults of a file on one line, each with its path."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    lines = []
-    for fault in found[:SHOWN_FAULTS]:
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"].startswith("date"):
-            message = "should be a day, written as YYYY-MM-DD"
-        place = ".".join(shown(str(part)) for part in fault["loc"]) or "file"
-        lines.append(f"{place}: {shown(message, 200)}")
-    more = [f"and {len(found) - SHOWN_FAULTS} more"] if len(found) > SHOWN_FAULTS else []
-    return "; ".join(lines + more)

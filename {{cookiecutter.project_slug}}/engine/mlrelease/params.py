@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from mlrelease.documents import Strict
+from mlrelease.objects import Strict
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 

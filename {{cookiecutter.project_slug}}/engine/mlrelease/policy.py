@@ -5,8 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mlrelease.documents import Strict
 from mlrelease.environments import ENVIRONMENTS, Environment
+from mlrelease.objects import Strict
 from mlrelease.params import Fraction
 
 MetricName = Literal[

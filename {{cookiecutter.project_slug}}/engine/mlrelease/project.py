@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 GROUP = "mlrelease"
 VARIABLE = "MLRELEASE_PROJECT"
-EXAMPLE = f'[project.entry-points.{GROUP}] project = "my_model.project:project"'
+EXAMPLE = f'[project.entry-points.{GROUP}] project = "PACKAGE.project:project"'
 
 
 @dataclass(frozen=True)

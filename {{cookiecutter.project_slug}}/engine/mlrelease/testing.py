@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mlrelease.documents import read
 from mlrelease.errors import InputError
 from mlrelease.evaluation.evaluate import evaluate
 from mlrelease.evaluation.evaluation import Evaluation
 from mlrelease.evaluation.gate import judge
+from mlrelease.objects import read
 from mlrelease.params import Params
 from mlrelease.policy import HIGHER_IS_BETTER, Policy
 from mlrelease.scoring.artifact import Model, ModelCard, write_model
@@ -113,8 +113,7 @@ class Case:
     def shuffled(self) -> Evaluation:
         """A model fitted on the same rows with shuffled answers, on the rows that are held out. It
         cannot have learned anything."""
-        fit_rows, holdout = self.divided
-        name = self.params.data.target
+        fit_rows, name = self.divided[0], self.params.data.target
         answers = fit_rows[name].sample(frac=1, random_state=0).to_numpy()
         signature, estimator, _ = train.fit(
             self.params, self.root, fit_rows.assign(**{name: answers})

@@ -63,14 +63,14 @@ class Workspace:
 
     @cached_property
     def params(self) -> "Params":
-        from mlrelease.documents import read
+        from mlrelease.objects import read
         from mlrelease.params import Params
 
         return read(self.root / "params.yaml", Params)
 
     @cached_property
     def policy(self) -> "Policy":
-        from mlrelease.documents import read
+        from mlrelease.objects import read
         from mlrelease.policy import Policy
 
         return read(self.root / "policy.yaml", Policy)
@@ -174,7 +174,7 @@ class Workspace:
 
     def policy_at(self, commit: str) -> "Policy":
         """policy.yaml as it stands at a commit: a change cannot bring its own policy along."""
-        from mlrelease.documents import parse
+        from mlrelease.objects import parse
         from mlrelease.policy import Policy
 
         return parse(self._at(commit, "policy.yaml"), Policy, f"policy.yaml at {commit[:7]}")
@@ -189,7 +189,7 @@ class Workspace:
 
     def params_at(self, commit: str) -> "Params":
         """params.yaml as it stands at a commit."""
-        from mlrelease.documents import parse
+        from mlrelease.objects import parse
         from mlrelease.params import Params
 
         return parse(self._at(commit, "params.yaml"), Params, f"params.yaml at {commit[:7]}")

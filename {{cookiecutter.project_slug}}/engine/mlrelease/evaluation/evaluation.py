@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import FailFast
 
-from mlrelease.documents import JSON_BYTES, Digest, Strict, parse_json, read_bytes, validate
+from mlrelease.documents import JSON_BYTES, parse_json, read_bytes
 from mlrelease.errors import InputError
 from mlrelease.files import canonical_json, write_atomically
+from mlrelease.objects import Digest, Strict, validate
 
 
 class Estimate(Strict):

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AwareDatetime, Field
 
-from mlrelease.documents import Digest, Strict, parse
 from mlrelease.environments import Environment, folder as folder, record_path as record_path
 from mlrelease.files import short as short
+from mlrelease.objects import Digest, Strict, parse
 
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")]
 Rendering = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z ,.+-]{0,199}$")]

@@ -13,10 +13,11 @@ from typing import Any
 
 import yaml
 
-from mlrelease.documents import parse_yaml, read
+from mlrelease.documents import parse_yaml
 from mlrelease.environments import Environment
 from mlrelease.errors import ModelError
 from mlrelease.files import write_atomically
+from mlrelease.objects import read
 from mlrelease.packages.package import package
 from mlrelease.params import Params
 from mlrelease.policy import Policy

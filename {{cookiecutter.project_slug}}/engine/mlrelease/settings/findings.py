@@ -3,9 +3,9 @@
 import os
 from collections.abc import Iterator
 
-from mlrelease.documents import read
 from mlrelease.github.api import GitHubError
 from mlrelease.github.settings import NOT_VISIBLE, Check, Settings
+from mlrelease.objects import read
 from mlrelease.policy import Policy
 from mlrelease.records.git import BRANCH
 from mlrelease.settings import setup

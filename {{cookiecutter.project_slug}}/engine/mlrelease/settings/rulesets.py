@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from mlrelease.documents import read
 from mlrelease.github.api import Json
 from mlrelease.github.settings import NOT_VISIBLE, RULESET, Check, Settings
+from mlrelease.objects import read
 from mlrelease.policy import Policy
 from mlrelease.records.git import BRANCH
 from mlrelease.settings.steps import Difference, Step, differences, faults

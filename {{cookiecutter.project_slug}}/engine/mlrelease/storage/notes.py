@@ -4,9 +4,10 @@ import io
 from pathlib import Path
 from typing import TypeVar
 
-from mlrelease.documents import parse, read_bytes
+from mlrelease.documents import read_bytes
 from mlrelease.errors import RefusedError
 from mlrelease.files import write_atomically
+from mlrelease.objects import parse
 from mlrelease.records.record import Erased, Provenance
 from mlrelease.storage.registry import Registry
 

@@ -4,9 +4,10 @@ import io
 import os
 from collections.abc import Iterator
 
-from mlrelease.documents import YAML_BYTES, read, read_bytes
+from mlrelease.documents import YAML_BYTES, read_bytes
 from mlrelease.errors import ModelError, RefusedError
 from mlrelease.github.settings import Check, Settings
+from mlrelease.objects import read
 from mlrelease.params import Params
 from mlrelease.records.record import Record, short
 from mlrelease.storage.connection import DeniedError

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlrelease.documents import read
+from mlrelease.objects import read
 from mlrelease.params import Params
 from mlrelease.training.train import divide, train, write_rows
 
