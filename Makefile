@@ -13,6 +13,7 @@ LIST := find . ! -name "*.pyc" ! -path "*.egg-info/*" \( -type f -exec cksum {} 
 UNTOUCHED := [ ! -e $(DEMO) ] || (cd $(DEMO) && $(LIST)) | cmp -s - build/.demo || \
   { echo "$(DEMO) was changed since it was made: move it away, or remove it yourself" >&2; exit 1; }
 SOURCES := benchmarks hooks local_extensions.py tests
+ENGINE := {{cookiecutter.project_slug}}/engine
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast lint format clean
@@ -21,12 +22,13 @@ help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install the template's own tools into .venv (a second run needs no network)
-	@key="$$(cksum < pyproject.toml) $(CURDIR)"; stamp="$(VENV)/.template-installed"; \
+	@key="$$(cat pyproject.toml "$(ENGINE)/pyproject.toml" | cksum) $(CURDIR)"; stamp="$(VENV)/.template-installed"; \
 	if [ "$$(cat "$$stamp" 2>/dev/null)" != "$$key" ]; then set -e; \
 	  echo "Installing into $(VENV), once (a minute or two) ..."; \
 	  [ -x "$(BIN)/python" ] || { $(PYTHON) -c "$(ENOUGH)"; $(PYTHON) -m venv "$(VENV)"; }; \
 	  [ -x "$(UV)" ] || "$(BIN)/python" -m pip install --quiet --disable-pip-version-check uv; \
-	  "$(UV)" pip install --quiet --compile-bytecode --python "$(BIN)/python" --group dev; \
+	  "$(UV)" pip install --quiet --compile-bytecode --python "$(BIN)/python" --group dev \
+	    -r "$(ENGINE)/pyproject.toml" --extra training; \
 	  echo "$$key" > "$$stamp"; \
 	fi
 
@@ -48,14 +50,16 @@ test: test-fast ## Run every test; the slow ones install and run baked projects
 test-fast: setup ## Run the tests that install nothing
 	@"$(BIN)/pytest" -m "not slow" --numprocesses=auto --durations=10
 
-lint: setup ## Check style and types of hooks, tests and benchmarks
-	@"$(BIN)/ruff" check $(SOURCES)
-	@"$(BIN)/ruff" format --check $(SOURCES)
+lint: setup ## Check style, types, and which room of the engine imports which
+	@"$(BIN)/ruff" check $(SOURCES) "$(ENGINE)"
+	@"$(BIN)/ruff" format --check $(SOURCES) "$(ENGINE)"
 	@"$(BIN)/mypy"
+	@cd "$(ENGINE)" && "$(CURDIR)/$(BIN)/mypy"
+	@PYTHONPATH="$(ENGINE)" "$(BIN)/lint-imports" --no-logo
 
-format: setup ## Rewrite hooks, tests and benchmarks in the project's style
-	@"$(BIN)/ruff" check --fix-only $(SOURCES)
-	@"$(BIN)/ruff" format $(SOURCES)
+format: setup ## Rewrite all code in the project's style
+	@"$(BIN)/ruff" check --fix-only $(SOURCES) "$(ENGINE)"
+	@"$(BIN)/ruff" format $(SOURCES) "$(ENGINE)"
 
 clean: ## Remove .venv, the demo and the caches; a demo that was changed stays
 	@$(UNTOUCHED)

@@ -8,8 +8,6 @@ machine: compare ratios of one run. Reading files is not timed, for anybody.
 """
 
 import argparse
-import importlib
-import importlib.metadata
 import os
 import platform
 import statistics
@@ -19,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 NUMBERS, CATEGORIES = 25, 5
@@ -76,24 +73,16 @@ def table(rows: int, seed: int, shift: float) -> Any:
     return pd.DataFrame(columns)
 
 
-def project(name: str | None) -> ModuleType:
-    """The generated package: the one whose command is called `model`, or the named one."""
-    found = importlib.metadata.entry_points(group="console_scripts", name="model")
-    name = name or next((entry.module.split(".")[0] for entry in found), None)
-    if name is None:
-        sys.exit("Run this with the Python of a generated project (.venv/bin/python).")
-    return importlib.import_module(name)
-
-
-def ours(package: str, reference: Any, current: Any, repeats: int) -> dict[str, float]:
+def ours(reference: Any, current: Any, repeats: int) -> dict[str, float]:
     """Median seconds of each step."""
     import msgspec
     import numpy as np
 
-    features, config, profile, drift = (
-        importlib.import_module(f"{package}.{name}")
-        for name in ("features", "config", "pipeline.profile", "monitoring.drift")
-    )
+    from mlrelease.monitoring import drift
+    from mlrelease.policy import DriftLimits
+    from mlrelease.scoring import features
+    from mlrelease.training import profiles as profile
+
     columns = [features.Column(name, name.split()[0]) for name in current]
     scores = np.linspace(0, 1, len(current))
     seconds: dict[str, list[float]] = {}
@@ -109,7 +98,7 @@ def ours(package: str, reference: Any, current: Any, repeats: int) -> dict[str, 
         facts = timed("profile the training rows, once", profile.profile, typed, columns, scores)
         known = msgspec.convert(facts, profile.Profile)
         frame = timed("type the current rows", features.to_frame, current, columns)
-        inputs = (known, frame, scores, config.DriftLimits(), "sha256:0")
+        inputs = (known, frame, scores, DriftLimits(), "sha256:0")
         report = timed("compare them with the profile", drift.compare, *inputs)
         if set(report.drifted) != {f"number {i}" for i in range(0, NUMBERS, 5)}:
             sys.exit(f"Wrong columns were found to have drifted: {report.drifted}")
@@ -143,16 +132,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--package", help="the generated package, where it is not installed")
     parser.add_argument("--peers", action="store_true", help="install and run the peers as well")
     options = parser.parse_args()
-    package = project(options.package).__name__
     reference, current = table(options.rows, 0, 0.0), table(options.rows, 1, 1.0)
     print(
         f"{options.rows:,} rows x {NUMBERS + CATEGORIES} columns, {os.cpu_count()} cores,", end=" "
     )
     print(f"Python {platform.python_version()}, median of {options.repeats}", flush=True)
-    found = ours(package, reference, current, options.repeats)
+    found = ours(reference, current, options.repeats)
     for step, seconds in found.items():
         print(f"{seconds:8.2f} s  ours: {step}", flush=True)
     total = sum(seconds for step, seconds in found.items() if "once" not in step)

@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.github.engines import base_image, docker_engine, missing  # noqa: E402
 
-CONTEXT = ("Dockerfile", ".dockerignore", "LICENSE", "README.md", "pyproject.toml", "src")
+CONTEXT = ("Dockerfile", ".dockerignore", "LICENSE", "README.md", "pyproject.toml", "engine", "src")
 STARTS = 7
 LIMITS = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--network", "host")
 

@@ -33,19 +33,19 @@ class History:
     `asked`: a candidate runs in staging, ready for production. `opened`: its promotion is open.
     `merged`: that is merged. `served`: and it runs."""
 
-    def __init__(self, place: Path, package: str) -> None:
-        self.place, self.package = place, package
+    def __init__(self, place: Path) -> None:
+        self.place = place
 
     def verb(self, folder: str, *arguments: str) -> float:
         """Processor seconds of one command, which must not fail."""
         root = self.place / folder / "project"
         env = os.environ | {
-            "PYTHONPATH": str(root / "src"),
+            "PYTHONPATH": os.pathsep.join(str(root / name) for name in ("engine", "src")),
             "MODEL_STATE": str(self.place / folder / "state"),
         }
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
-            [sys.executable, "-m", self.package, *arguments],
+            [sys.executable, "-m", "mlrelease", *arguments],
             cwd=root, env=env, capture_output=True, text=True, check=False,
         )  # fmt: skip
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -130,25 +130,22 @@ def build(place: Path, count: int, tests: Any) -> str:
 def main() -> int:
     """Build, measure, print each figure with its bar."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--project", type=Path, required=True, help="a generated project")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--keep", type=Path, help="make the repositories here, and keep them")
     options = parser.parse_args()
-    project = options.project.resolve()
-    package = next((path.parent.name for path in project.glob("src/*/features.py")), "")
-    if not package:
-        sys.exit(f"{options.project}: is no generated project")
-    sys.path[:0] = [str(project), str(project / "src")]
-    from tests.package import observe, sandbox
-    from tests.release import long_history
-
-    from tests import conftest
+    template = Path(__file__).resolve().parents[1]
+    places = ("{{cookiecutter.project_slug}}/engine", "tests/engine/project/src")
+    sys.path[:0] = [str(template), *(str(template / place) for place in places)]
+    from mlrelease.deployment import observe
+    from mlrelease.rehearsal import sandbox
+    from tests.engine import conftest
+    from tests.engine.records import long_history
 
     with tempfile.TemporaryDirectory(prefix="ledger-") as temporary:
         place = options.keep or Path(temporary)
         made = []
         for count in (FEW, MANY):
-            one = History(place / str(count), package)
+            one = History(place / str(count))
             if not (one.place / "merged").exists():
                 print(f"making {count:,} promotions ...", file=sys.stderr, flush=True)
                 build(one.place, count, (conftest, long_history, observe, sandbox))

@@ -4,7 +4,7 @@ history and the ledger, and deploys.
     pip install mutmut==3.8.1
     .venv/bin/python benchmarks/mutations.py --sample 150 --seed 1     # 2 hours
 
-It bakes the project, changes one thing in one module at a time (mutmut's operators for numbers,
+It copies the template, changes one thing in one module at a time (mutmut's operators for numbers,
 comparisons, and/or, in/is, break/continue and conditional expressions; and here: a condition turned
 round, one side of an and/or left out, any for all, a raise, return or continue left out) and runs
 the tests of that module until one fails. Texts are not changed: what a message says is no law.
@@ -18,7 +18,6 @@ import random
 import select
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -38,43 +37,45 @@ from mutmut.mutation import mutators
 BAR = 0.9
 SECONDS = 900  # for one change; one that takes longer counts as not seen
 ROOT = Path(__file__).resolve().parents[1]
-HISTORIES = "tests/release/test_law.py::test_what_runs_was_released_in_a_history"
-LEDGER, FOUND = "tests/release/test_ledger.py", "tests/release/test_law_found.py"
-APPROVAL, VERIFY = "tests/release/test_approval.py", "tests/release/test_verify.py"
-FOLLOW, DEPLOY = "tests/release/test_follow.py", "tests/release/test_deploy.py"
-JOBS, REPAIR = "tests/release/test_release_jobs.py", "tests/release/test_repair.py"
-RENDERED = "tests/release/test_rendered.py"
-ROLLBACK, HOTFIX = "tests/release/test_rollback.py", "tests/release/test_hotfix.py"
-SCALE = "tests/release/test_scale.py"
-SLICES = "tests/release/test_mandatory_slices.py"
+ENGINE = "{{cookiecutter.project_slug}}/engine/mlrelease"
+TESTS = "tests/engine"
+HISTORIES = f"{TESTS}/law/test_law.py::test_what_runs_was_released_in_a_history"
+LEDGER, FOUND = f"{TESTS}/records/test_ledger.py", f"{TESTS}/law/test_law_found.py"
+APPROVAL, VERIFY = (f"{TESTS}/verification/test_{name}.py" for name in ("approval", "verify"))
+FOLLOW, DEPLOY = (f"{TESTS}/deployment/test_{name}.py" for name in ("follow", "deploy"))
+JOBS, REPAIR = (f"{TESTS}/promotion/test_{name}.py" for name in ("release_jobs", "repair"))
+RENDERED = f"{TESTS}/verification/test_rendered.py"
+ROLLBACK, HOTFIX = (f"{TESTS}/promotion/test_{name}.py" for name in ("rollback", "hotfix"))
+SCALE = f"{TESTS}/records/test_scale.py"
+SLICES = f"{TESTS}/verification/test_mandatory_slices.py"
 
 # Each module, and the tests that are about it, the quickest first.
 MODULES = {
-    "approval": (HISTORIES, APPROVAL),
-    "change": (HISTORIES, VERIFY, LEDGER),
-    "confirm": (HISTORIES, FOUND, LEDGER, APPROVAL),
-    "deploy": (HISTORIES, DEPLOY, FOLLOW),
-    "draft": (JOBS, APPROVAL),
-    "figures": (VERIFY, RENDERED, SLICES, LEDGER),
-    "follow": (HISTORIES, FOLLOW, DEPLOY),
-    "git_objects": (HISTORIES, LEDGER),
-    "in_force": (HISTORIES, APPROVAL),
-    "ledger": (HISTORIES, FOUND, LEDGER, ROLLBACK),
-    "ledger_branch": (HISTORIES, LEDGER, REPAIR, SCALE),
-    "ledger_reader": (HISTORIES, FOUND, LEDGER),
-    "main_line": (HISTORIES, LEDGER, APPROVAL),
-    "order": (HISTORIES, FOUND, HOTFIX, VERIFY, REPAIR, LEDGER),
-    "release": (HISTORIES, JOBS, LEDGER, APPROVAL),
-    "rendered": (RENDERED, JOBS),
-    "repair": (HISTORIES, REPAIR),
-    "rollback": (HISTORIES, ROLLBACK, LEDGER),
-    "verify": (HISTORIES, VERIFY, RENDERED, REPAIR, LEDGER),
+    "verification/approval": (HISTORIES, APPROVAL),
+    "records/change": (HISTORIES, VERIFY, LEDGER),
+    "verification/confirm": (HISTORIES, FOUND, LEDGER, APPROVAL),
+    "deployment/deploy": (HISTORIES, DEPLOY, FOLLOW),
+    "promotion/draft": (JOBS, APPROVAL),
+    "verification/figures": (VERIFY, RENDERED, SLICES, LEDGER),
+    "deployment/follow": (HISTORIES, FOLLOW, DEPLOY),
+    "records/git_objects": (HISTORIES, LEDGER),
+    "verification/in_force": (HISTORIES, APPROVAL),
+    "records/ledger": (HISTORIES, FOUND, LEDGER, ROLLBACK),
+    "records/ledger_branch": (HISTORIES, LEDGER, REPAIR, SCALE),
+    "records/ledger_reader": (HISTORIES, FOUND, LEDGER),
+    "records/main_line": (HISTORIES, LEDGER, APPROVAL),
+    "verification/order": (HISTORIES, FOUND, HOTFIX, VERIFY, REPAIR, LEDGER),
+    "promotion/release": (HISTORIES, JOBS, LEDGER, APPROVAL),
+    "verification/rendered": (RENDERED, JOBS),
+    "promotion/repair": (HISTORIES, REPAIR),
+    "promotion/rollback": (HISTORIES, ROLLBACK, LEDGER),
+    "verification/verify": (HISTORIES, VERIFY, RENDERED, REPAIR, LEDGER),
 }
 
 # Changes that change nothing, with the reason: module, line as it was, line as it became.
 EQUIVALENT: dict[tuple[str, str, str], str] = {
     (
-        "main_line",
+        "records/main_line",
         "return tuple(Named(c, b.oid) for c, b in zip(commits, blobs, strict=True))",
         "return tuple(Named(c, b.oid) for c, b in zip(commits, blobs, strict=False))",
     ): "git answers once for each name that it is asked for",
@@ -178,14 +179,13 @@ def mutants(module: str, folder: Path) -> list[Mutant]:
 
 
 class Bench:
-    """A baked project, whose tests stand ready: a change costs a fork and the tests that see it.
+    """A template, whose tests stand ready: a change costs a fork and the tests that see it.
 
     It is the plugin of a pytest that collected every test. Session fixtures are made once."""
 
     def __init__(self, root: Path, options: argparse.Namespace) -> None:
         self.root, self.options = root, options
-        (package,) = (path.parent for path in root.glob("src/*/release"))
-        self.folder = package / "release"
+        self.folder = root / ENGINE
         self.killers: dict[str, list[str]] = {}
         self.fates: list[dict[str, object]] = []
 
@@ -255,8 +255,8 @@ class Bench:
         os.setsid()
         try:
             if mutant:
-                name = ".".join((self.folder.parent.name, "release", mutant.module))
-                swap(sys.modules[name], compile(mutant.code, "mutant", "exec"))
+                name = mutant.module.replace("/", ".")
+                swap(sys.modules[f"mlrelease.{name}"], compile(mutant.code, "mutant", "exec"))
             found = self.run(items) or "none"
         except BaseException as error:
             found = repr(error)[:200]
@@ -293,16 +293,10 @@ def replace_code(found: Any, code: CodeType) -> None:
         found.__code__ = code
 
 
-def bake(place: Path) -> Path:
-    """A project on the answers that nobody changed."""
-    config = place / "config.yaml"
-    config.write_text(f"{{cookiecutters_dir: {place}/clones, replay_dir: {place}/replay}}\n")
-    version = f"python_version=3.{min(sys.version_info[1], 14)}"
-    options = ["--no-input", "--config-file", str(config), "--output-dir", str(place), version]
-    binary = Path(sys.executable).parent / "cookiecutter"
-    subprocess.run([binary, str(ROOT), *options], check=True, capture_output=True)
-    (root,) = (path.parent for path in place.glob("*/params.yaml"))
-    return root
+def copied(place: Path) -> Path:
+    """The template, where it may be changed."""
+    away = shutil.ignore_patterns(".git", ".venv", "build", "__pycache__", ".*_cache")
+    return Path(shutil.copytree(ROOT, place / "template", ignore=away))
 
 
 def main() -> int:
@@ -315,10 +309,9 @@ def main() -> int:
     options = parser.parse_args()
     place = Path(tempfile.mkdtemp())
     try:
-        bench = Bench(bake(place), options)
+        bench = Bench(copied(place), options)
         os.chdir(bench.root)
-        sys.path[:0] = [str(bench.root / "src"), str(bench.root)]
-        os.environ["PYTHONPATH"] = str(bench.root / "src")
+        sys.path[:0] = [str(bench.root)]
         sys.dont_write_bytecode = True
         tests = sorted({test for name in options.modules for test in MODULES[name]})
         flags = ["-q", "-s", "-p", "no:cacheprovider", "--basetemp", str(place / "tests")]

@@ -26,8 +26,8 @@ BY_HAND = """
 import importlib, sys
 from pathlib import Path
 import pandas as pd
-package, model, source, target = sys.argv[1:]
-Model = importlib.import_module(package + ".pipeline.artifact").Model
+model, source, target = sys.argv[1:]
+Model = importlib.import_module("mlrelease.scoring.artifact").Model
 model = Model.load(Path(model))
 frame = pd.read_parquet(source)
 names = [column.name for column in model.signature.columns]
@@ -90,14 +90,14 @@ def main() -> int:
     parser.add_argument("--project", type=Path, default=Path(), help="a generated project")
     parser.add_argument("--model", type=Path, help="another model directory than candidate/model")
     options = parser.parse_args()
-    source = options.project.resolve() / "src"
-    package = next((path.parent.name for path in source.glob("*/features.py")), "")
+    project = options.project.resolve()
+    source = os.pathsep.join(str(project / name) for name in ("engine", "src"))
     model = (options.model or options.project / "candidate" / "model").resolve()
-    if not package or not (model / "model.json").exists():
+    if not (project / "engine").is_dir() or not (model / "model.json").exists():
         sys.exit(f"{options.project}: is no generated project, or `model train` never ran there")
     card = json.loads((model / "model.json").read_text())
     kinds = [column["type"] for column in card["signature"]["columns"]]
-    env = {**os.environ, "PYTHONPATH": str(source)}
+    env = {**os.environ, "PYTHONPATH": source}
     python = sys.executable
     print(
         f"{card['estimator']} in {card['runtime']}: {kinds.count('number')} numbers,"
@@ -110,11 +110,11 @@ def main() -> int:
         rows, out = place / "in.parquet", place / "out.parquet"
 
         def ours() -> tuple[float, float, float, str]:
-            command = [python, "-m", package, "predict", str(rows), str(out)]
+            command = [python, "-m", "mlrelease", "predict", str(rows), str(out)]
             return run([*command, "--model", str(model), "--json"], env)
 
         def by_hand() -> tuple[float, float, float, str]:
-            return run([python, "-c", BY_HAND, package, str(model), str(rows), str(out)], env)
+            return run([python, "-c", BY_HAND, str(model), str(rows), str(out)], env)
 
         make(rows, card, options.rows)
         seconds, busy, peak, output = ours()

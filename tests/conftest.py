@@ -52,6 +52,11 @@ class BakedProject:
     def read(self, name: str) -> str:
         return (self.path / name).read_text(encoding="utf-8")
 
+    @property
+    def code(self) -> str:
+        """PYTHONPATH for the project's own code and the engine's, where they lie."""
+        return os.pathsep.join(str(self.path / name) for name in ("engine", "src"))
+
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project; it must succeed."""
         return run(*command, cwd=self.path)

@@ -85,7 +85,7 @@ def test_main_the_ledger_and_the_world_agree_after_a_hundred_actions(
         printed = run(
             str(venv / "bin" / "python"), str(script), "my_model", github.url, "acme/my-model", job,
             person, str(root / "plan.json"), cwd=installed.path,
-            PYTHONPATH=str(installed.path / "src"),
+            PYTHONPATH=installed.code,
         ).stdout  # fmt: skip
         print(printed)
         assert github.unknown == []

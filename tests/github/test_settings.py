@@ -72,7 +72,7 @@ class World:
             "GITHUB_SERVER_URL": self.github.url,
             "GITHUB_API_URL": self.github.api_url,
             "GITHUB_TOKEN": self.ann if token is None else token,
-            "PYTHONPATH": str(self.root / "src"),
+            "PYTHONPATH": os.pathsep.join(str(self.root / n) for n in ("engine", "src")),
             "GIT_CONFIG_GLOBAL": os.devnull,
         }
         done = subprocess.run(

@@ -246,7 +246,7 @@ def test_the_runner_takes_every_workflow(project: BakedProject, tmp_path: Path) 
 def verbs(project: BakedProject) -> dict[str, set[str]]:
     """Every verb of the command line with the names of its parameters, read from its source."""
     found: dict[str, set[str]] = {}
-    folder = next(path for path in project.path.glob("src/*/cli") if path.is_dir())
+    folder = project.path / "engine" / "mlrelease" / "cli"
     for path in folder.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             for decorator in node.decorator_list if isinstance(node, ast.FunctionDef) else ():
@@ -265,7 +265,7 @@ def verbs(project: BakedProject) -> dict[str, set[str]]:
 def options(project: BakedProject) -> set[str]:
     """Every option that is written out somewhere in the command line's source."""
     text = "\n".join(
-        path.read_text(encoding="utf-8") for path in project.path.glob("src/*/cli/*.py")
+        path.read_text(encoding="utf-8") for path in project.path.glob("engine/mlrelease/cli/*.py")
     )
     return set(re.findall(r"--[a-z][a-z-]+", " ".join(re.findall(r'"(--[a-z/-]+)"', text))))
 
@@ -476,7 +476,7 @@ def test_github_s_own_language_service_finds_nothing(
     ("name", "is_code"),
     [
         (".python-version", True), (".dockerignore", True), ("Dockerfile", True),
-        ("src/new.py", True), ("schemas/record.schema.json", True), ("new.toml", True),
+        ("src/new.py", True), ("engine/schemas/record.schema.json", True), ("new.toml", True),
         (".github/workflows/ci.yml", True), ("tests/new/data.csv", True),
         ("params.yaml", False), ("policy.yaml", False), ("README.md", False), ("CODEOWNERS", False),
         ("docs/serving/picture.png", False), ("deploy/staging/model.yaml", False),
