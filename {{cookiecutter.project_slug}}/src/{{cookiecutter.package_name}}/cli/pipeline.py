@@ -78,11 +78,13 @@ def evaluate(
 
     Example: model evaluate --against staging
     """
-    from ..pipeline import plots
+    from ..output import claim
+    from ..pipeline import evaluation as figures, plots
     from ..release import work_tree
     from .progress import working
 
     here = workspace()
+    claim(here.candidate / "evaluation.json", figures.OURS)
     with working("evaluating"):
         evaluation, scored = work_tree.evaluate_candidate(here, against)
         plots.write(here.candidate / "plots", scored, evaluation)
@@ -114,16 +116,19 @@ def report(as_json: Json = False) -> None:
 
     Example: model report > report.md
     """
-    from ..files import write_atomically
-    from ..pipeline.html import page
-    from ..pipeline.report import render
+    from ..output import begins, claim, write
+    from ..pipeline import html
+    from ..pipeline.report import OURS, render
 
     here = workspace()
     evaluation, rules = _evaluation(here), _judge(here)
     page_text = render(evaluation, rules, plots=True)  # they lie beside it
-    write_atomically(here.candidate / "report.md", page_text)
-    write_atomically(here.candidate / "report.html", page(page_text, "Candidate"))
-    facts = {name: str(here.candidate / f"report.{name}") for name in ("md", "html")}
+    paths = {name: here.candidate / f"report.{name}" for name in ("md", "html")}
+    pages = begins(html.head("Candidate"))
+    claim(paths["html"], pages)
+    write(paths["md"], page_text, OURS)
+    write(paths["html"], html.page(page_text, "Candidate"), pages)
+    facts = {name: str(path) for name, path in paths.items()}
     if as_json:
         emit(True, facts, "")
     else:

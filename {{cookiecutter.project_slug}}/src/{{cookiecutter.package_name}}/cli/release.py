@@ -34,12 +34,16 @@ def package_verb(
 
     Example: model package --image ghcr.io/acme/churn
     """
-    from ..files import write_atomically
+    from ..output import claim, write
+    from ..release import sbom
     from ..release.github_api import run_address
     from ..release.package import package
     from .progress import working
 
     here = workspace()
+    bill = here.candidate / "sbom.json"
+    if image:
+        claim(bill, sbom.OURS)
     with working("building the image" if image else "packaging"):
         made = package(here, run or run_address(), image)
     facts = made.model_dump(mode="json")
@@ -49,9 +53,7 @@ def package_verb(
         facts |= {"name": name, "digest": digest}
         text += f"\nimage {made.image}"
     if image and made.image:
-        from ..release.sbom import sbom
-
-        write_atomically(here.candidate / "sbom.json", sbom(made.image, name, made.version))
+        write(bill, sbom.sbom(made.image, name, made.version), sbom.OURS)
     emit(as_json, facts, text)
 
 

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import ModelError, RefusedError
+from ..output import begins
 
-LOCK = ".lock"
+LOCK, INPUTS = ".lock", "inputs.json"
+INPUTS_OURS = begins('{\n "fitted": ', '{\n "holdout": ')  # the latter of earlier versions
 # As `temporary_beside` and `write_atomically` name them.
 TEMPORARY = re.compile(r"\.\w+\.[0-9a-f]{16}\.tmp|\.inputs\.json\.\w{8}")
 NOT_WRITABLE = frozenset({
@@ -37,7 +39,7 @@ def writing(candidate: Path) -> Iterator[None]:
     """
     try:
         candidate.mkdir(parents=True, exist_ok=True)
-        with (candidate / LOCK).open("w") as lock:
+        with (candidate / LOCK).open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

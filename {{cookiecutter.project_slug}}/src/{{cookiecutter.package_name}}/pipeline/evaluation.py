@@ -7,8 +7,10 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from ..document import JSON_BYTES, parse_json, read_bytes, validate
 from ..errors import InputError
-from ..files import canonical_json, write_atomically
+from ..files import canonical_json
+from ..output import begins, write
 
+OURS = begins('{\n "candidate": "sha256:')
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -108,8 +110,12 @@ class Evaluation(Strict):
         return canonical_json(self.model_dump(mode="json"))
 
     def save(self, path: Path) -> None:
-        """Write the file whole or not at all."""
-        write_atomically(path, self.write())
+        """Write the file whole or not at all.
+
+        Raises:
+            RefusedError: A file that is no evaluation is there.
+        """
+        write(path, self.write(), OURS)
 
     @classmethod
     def read(cls, path: Path) -> "Evaluation":

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ..config import HIGHER_IS_BETTER
+from ..output import begins
 from .evaluation import Estimate, Evaluation, Metric, Slice
 from .gate import Finding, figure, got_worse, interval, passed, slice_name
 from .judged_rows import notes, shared
 from .markdown import code, escape, folded, line, sign
 
 MAX_BODY = 65_536  # characters, GitHub's limit
+OURS = begins("## ✅ Ready to promote\n", "## 🛑 Do not promote: ")  # without a promotion
 FIRST = " **This is the first model here**: absolute limits only."
 MAX_FAILURES, MAX_LISTED = 5, 60  # with markdown.MAX_TEXT they keep a report below that
 TRUSTED = "source", "rebuilt", "attestation", "staging first", "soak", "numbers", "comparison"

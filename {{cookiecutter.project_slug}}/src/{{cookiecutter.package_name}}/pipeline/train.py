@@ -9,8 +9,9 @@ import msgspec
 
 from ..config import Params
 from ..errors import InputError, RefusedError
-from ..files import canonical_json, read_json, write_atomically
-from .candidate_lock import temporary_beside, writing
+from ..files import canonical_json, read_json
+from ..output import write
+from .candidate_lock import INPUTS, INPUTS_OURS, temporary_beside, writing
 from .inputs import input_key as input_key, libraries
 
 if TYPE_CHECKING:
@@ -30,11 +31,11 @@ class Candidate:
     fitted: str | None = None  # candidates of earlier versions have none
 
     def write(self, directory: Path) -> None:
-        write_atomically(directory / "inputs.json", canonical_json(self.__dict__))
+        write(directory / INPUTS, canonical_json(self.__dict__), INPUTS_OURS)
 
     @classmethod
     def read(cls, directory: Path) -> "Candidate":
-        path = directory / "inputs.json"
+        path = directory / INPUTS
         if not path.exists():
             raise InputError(f"{directory}: holds no candidate; run `model train`")
         try:
@@ -175,8 +176,9 @@ def write_rows(
 def add_rows(params: Params, root: Path, directory: Path) -> None:
     """Write the rows of a candidate again. The job that trains hands none on, because everybody can
     read what jobs of a public repository hand on; the job that packages reads them itself."""
-    from .artifact import replace_directory
+    from .artifact import refuse_strangers, replace_directory
 
+    refuse_strangers(directory)
     new = {name: temporary_beside(directory / name) for name in ("holdout", "fitted")}
     write_rows(params, *divide(params, root), new)
     for name, place in new.items():

@@ -150,7 +150,7 @@ def exclusive(folder: Path) -> Iterator[None]:
         RefusedError: Another deployment does.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "deploy.lock").open("w") as lock:
+    with (folder / "deploy.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -162,7 +162,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 def alone(folder: Path) -> Iterator[None]:
     """Wait until no other process works in this folder, which environments share."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with (folder / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

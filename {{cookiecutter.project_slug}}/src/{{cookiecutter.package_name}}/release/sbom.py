@@ -3,8 +3,10 @@
 import json
 
 from ..files import canonical_json
+from ..output import begins
 from .docker import docker
 
+OURS = begins('{\n "bomFormat": "CycloneDX",\n "components": [')
 LIST = (
     "import importlib.metadata as m, json;"
     "print(json.dumps(sorted({(d.name, d.version) for d in m.distributions()})))"
