@@ -225,7 +225,8 @@ class Store:
     def _keep(self, content: Path, digest: str) -> None:
         target = self._path(digest)
         if not self._has(digest):  # nor where another process put the same content meanwhile
-            shutil.rmtree(target, ignore_errors=True)  # only a damaged copy can be there
+            contents.refuse_strangers(target, content)
+            shutil.rmtree(target, ignore_errors=True)  # only a damaged copy is there
         try:
             os.replace(content, target)
         except OSError:
