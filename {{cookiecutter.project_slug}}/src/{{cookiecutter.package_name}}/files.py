@@ -15,6 +15,17 @@ TABLES = (".csv", ".parquet")  # the files of rows that we read
 
 
 @contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Let an error of a write, which names no file, name `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its place when the block ends well: readers see the
     old or the new, never a half."""
@@ -22,10 +33,11 @@ def replacing(path: Path) -> Iterator[Path]:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
-        yield temporary
-        os.fsync(descriptor)
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        with writing_to(path):
+            yield temporary
+            os.fsync(descriptor)
+            temporary.chmod(0o644)
+            temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

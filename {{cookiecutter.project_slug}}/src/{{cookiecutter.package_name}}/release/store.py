@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import InputError, ModelError, RefusedError
-from ..files import canonical_json
+from ..files import canonical_json, writing_to
 from ..pipeline import contents
 from ..pipeline.artifact import FITTED_FILES, HOLDOUT_FILES, whole
 from ..pipeline.contents import Contents, check_digest, digest_of
@@ -197,7 +197,7 @@ class Store:
                 files.write(temporary / "content")
                 self._keep(temporary / "content", files.digest)
         if place:
-            with tempfile.TemporaryFile(dir=self.root) as tar:
+            with tempfile.TemporaryFile(dir=self.root) as tar, writing_to(self.root):
                 archive.pack(files, tar)
                 place.push(_tag("dir", files.digest), DIRECTORY, tar)
         return files.digest
@@ -219,7 +219,7 @@ class Store:
     def _temporary(self) -> Iterator[Path]:
         folder = self.root / "sha256"
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".put-") as name:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".put-") as name, writing_to(folder):
             yield Path(name)
 
     def _keep(self, content: Path, digest: str) -> None:
