@@ -58,6 +58,8 @@ def test_a_project_removes_only_what_it_makes(tmp_path: Path) -> None:
     (tmp_path / ".python-version").write_text("3.11\n")
     ours = (
         "candidate/model/model.json", "candidate/holdout/holdout.parquet", "candidate/report.md",
+        "candidate/fitted/fitted.parquet", "candidate/plots/roc.png",
+        "candidate/plots/.written.json",
         "rehearsal/.written.json", "rehearsal/report.md", "rehearsal/plots/0/roc.png",
     )  # fmt: skip
     theirs = (

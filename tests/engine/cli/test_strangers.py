@@ -1,5 +1,6 @@
 """Whatever path a verb is given: a stranger's file is there afterwards, byte for byte."""
 
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,6 +166,40 @@ def test_what_lies_in_the_candidate_folder_stays(run: Run, inside: sandbox.Sandb
     assert "notes.txt: was not written by `model train`; move it away" in err
     note.unlink()
     assert run("train", "--force")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("verb", "name"),
+    [
+        ("train --force", "inputs.json"), ("train --force", ".lock"),
+        ("evaluate", "evaluation.json"), ("evaluate", "plots/roc.png"), ("evaluate", "plots"),
+        ("report", "report.md"), ("report", "report.html"),
+        ("package --image acme/churn", "sbom.json"),
+    ],
+)  # fmt: skip
+def test_what_a_verb_would_write_into_the_candidate_folder_is_not_replaced(
+    run: Run, inside: sandbox.Sandbox, verb: str, name: str
+) -> None:
+    place = inside.here.candidate / name
+    assert run("evaluate")[0] == 0
+    shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("mine")
+    before = content(inside.here.candidate)
+    code, _, err = run(*verb.split())
+    assert place.read_text() == "mine"
+    if name != ".lock":  # it is locked, and not written
+        assert code in (1, 2)
+        assert str(place) in err.splitlines()[-1]
+        assert content(inside.here.candidate) == before | {".lock": before.get(".lock", b"")}
+
+
+def test_what_we_wrote_into_the_candidate_folder_is_replaced(
+    run: Run, inside: sandbox.Sandbox
+) -> None:
+    for verb in ("evaluate", "report", "evaluate --against staging", "report", "train --force"):
+        code, _, err = run(*verb.split())
+        assert code == 0, (verb, err)
 
 
 def test_what_this_machine_keeps_goes_into_a_folder(

@@ -4,8 +4,10 @@ import os
 import re
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from mlrelease.deployment import (
 )
 from mlrelease.environments import ENVIRONMENTS
 from mlrelease.promotion import promote
-from mlrelease.records import ledger_branch
+from mlrelease.records import git, ledger, ledger_branch
 from mlrelease.rehearsal import sandbox
 from mlrelease.serving import golden
 from tests.engine.conftest import BETTER, WORSE
@@ -247,6 +249,51 @@ def test_a_push_that_loses_a_race_verifies_again(
     entry = world.release("production")
     assert entry
     assert [e.live is not None for e in entries(world)] == [False, True]
+
+
+def noted(world: sandbox.Sandbox, git: git.Git, observer: str) -> str:
+    """Append a note to production's ledger as it is known here."""
+    found = world.here.ledger("production", world.here.git.resolve("main") or "")
+    entry = found.entries[0].commit
+    note = ledger.Outcome(entry, "live", world.clock, observer, None, None)
+    return ledger_branch.append(git, found, note, entry, observer)
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_of_two_who_append_at_once_the_loser_hears_that_the_ledger_moved(
+    world: sandbox.Sandbox, tmp_path: Path, both: bool
+) -> None:
+    """Also where production's ledger is the only branch below `env/`."""
+    if not both:
+        world.git("push", "--quiet", "origin", "--delete", "env/staging")
+    shutil.copytree(world.here.root, tmp_path / "other")
+    clones = (world.here.git, git.Git(tmp_path / "other"))
+    for turn in range(5):
+        start = threading.Barrier(2)
+        before = whole(world).tip
+
+        def attempt(clone: git.Git, start: threading.Barrier = start, turn: int = turn) -> object:
+            start.wait()
+            try:
+                return noted(world, clone, f"{clone.root.name} {turn}")
+            except errors.ModelError as error:
+                return error
+
+        with ThreadPoolExecutor(2) as pool:
+            answers = [*pool.map(attempt, clones)]
+        (lost,) = [answer for answer in answers if isinstance(answer, errors.ModelError)]
+        assert isinstance(lost, ledger_branch.RacedError), lost
+        assert "env/production moved meanwhile" in str(lost)
+        assert world.here.git.line(whole(world).tip or "")[1] == before
+
+
+def test_a_push_that_finds_another_one_under_way_may_be_repeated(world: sandbox.Sandbox) -> None:
+    place = world.here.root.parent / "origin.git" / "refs/heads/env/production.lock"
+    place.touch()
+    with pytest.raises(ledger_branch.RacedError, match=r"another push .*production\.lock"):
+        noted(world, world.here.git, "test")
+    place.unlink()
+    assert noted(world, world.here.git, "test") == whole(world).tip
 
 
 def test_each_environment_is_a_world_of_its_own(

@@ -81,7 +81,7 @@ def has_colour(path: Path, model: str) -> bool:
 def test_each_task_has_its_pictures(drawn: Drawn) -> None:
     names = {"classification": CLASSIFICATION, "regression": ["predicted.png", "residuals.png"]}
     assert [path.name for path in drawn.paths] == [*names[drawn.scored.task], "slices.png"]
-    assert sorted(drawn.paths[0].parent.iterdir()) == sorted(drawn.paths)
+    assert sorted(drawn.paths[0].parent.glob("[!.]*")) == sorted(drawn.paths)
 
 
 def test_every_picture_is_small_and_sharp(drawn: Drawn) -> None:

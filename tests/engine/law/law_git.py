@@ -24,7 +24,7 @@ def remembering(output: Output) -> Output:
 
     def ask(self: git.Git, *arguments: str, stdin: bytes = b"", **more: Any) -> bytes:
         key = (self.root, arguments, stdin)
-        if arguments[0] == "for-each-ref" and (found := _branch(self.root, arguments[-1])):
+        if arguments[0] == "for-each-ref" and (found := _branch(self.root, *arguments[1:])):
             return found
         if arguments[0] == "fetch" and arguments[-2] == "origin" and _nothing_new(self.root):
             return b""
@@ -60,9 +60,11 @@ def refs(repository: Path, below: str) -> dict[str, str]:
     return found
 
 
-def _branch(root: Path, name: str) -> bytes | None:
-    path = root / ".git" / name
-    return path.read_bytes() if path.is_file() else None
+def _branch(root: Path, form: str, *names: str) -> bytes | None:
+    path = root / ".git" / names[-1]
+    if not path.is_file():
+        return None
+    return path.read_bytes().strip() + f" {names[-1]}\n".encode() * ("refname" in form)
 
 
 def _nothing_new(root: Path) -> bool:

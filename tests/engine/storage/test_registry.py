@@ -284,6 +284,36 @@ def test_a_damaged_copy_is_replaced_by_what_the_registry_holds(
     assert (here.fetch(f"sha256:{path.name}") / "model.json").read_text() == "{}"
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "plots/notes.txt", "link"])
+def test_a_strangers_file_in_a_damaged_copy_stays(tmp_path: Path, model: Path, name: str) -> None:
+    alone = store.Store(tmp_path / "alone")
+    path = alone.fetch(alone.put(model))
+    (path / "model.json").write_text("[]")
+    mine = path / name
+    if name == "link":
+        mine.symlink_to(model)
+    else:
+        mine.write_text("mine")
+    with pytest.raises(errors.RefusedError, match=f"{mine}: .* move it away"):
+        alone.put(model)
+    assert os.path.lexists(mine)
+    mine.unlink()
+    assert alone.fetch(alone.put(model)) == path
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_strangers_file_in_the_place_of_a_copy_stays(
+    tmp_path: Path, model: Path, link: bool
+) -> None:
+    alone = store.Store(tmp_path / "alone")
+    path = alone.fetch(alone.put(model))
+    path.rename(tmp_path / "away")
+    path.symlink_to(tmp_path) if link else path.write_text("mine")
+    with pytest.raises(errors.RefusedError, match=f"{path}: .* move it away"):
+        alone.put(model)
+    assert os.path.lexists(path)
+
+
 def test_too_large_is_refused_on_both_sides(
     here: store.Store, there: store.Store, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

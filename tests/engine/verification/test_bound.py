@@ -321,6 +321,17 @@ class TestSlow:
         assert message.startswith("NOT REBUILT: training takes over 4 s")
         assert message.endswith("gives the same rows")
 
+    def test_what_was_slow_once_is_trained_again_the_next_time(
+        self, world: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A host that was busy says nothing about the model, such as that other code made it."""
+        monkeypatch.setattr(rebuild, "SECONDS", 4.0)
+        built_from(world, "model.py", lambda text: text + self.LATE.replace("60", "8"))
+        head = world.promote("staging").pull_request.head
+        monkeypatch.undo()
+        passed, message = said(world, head)["rebuilt"]
+        assert (passed, message[8:]) == (False, "has other inputs than the record's key says")
+
     def test_it_is_refused_where_the_policy_asks_for_it(
         self, world: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:

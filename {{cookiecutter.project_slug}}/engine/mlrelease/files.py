@@ -16,6 +16,17 @@ TABLES = (".csv", ".parquet")  # the files of rows that we read
 
 
 @contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Let an error of a write, which names no file, name `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its place when the block ends well: readers see the
     old or the new, never a half."""
@@ -23,10 +34,11 @@ def replacing(path: Path) -> Iterator[Path]:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
-        yield temporary
-        os.fsync(descriptor)
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        with writing_to(path):
+            yield temporary
+            os.fsync(descriptor)
+            temporary.chmod(0o644)
+            temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -86,7 +98,7 @@ def short(digest: str | None) -> str:
 def alone(folder: Path) -> Iterator[None]:
     """Wait until no other process works in this folder, which environments share."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with (folder / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -41,8 +41,7 @@ def claim(path: Path, ours: Callable[[bytes], bool]) -> Path:
         raise InputError(f"{path}: cannot be written: {reason}") from None
     if head and not ours(head):
         raise RefusedError(
-            f"{path}: is there already and was not written by this command;"
-            " move it away, or name another file"
+            f"{path}: is there already and was not written by this command; move it away"
         )
     return place
 
@@ -103,8 +102,7 @@ class Folder:
                     raise RefusedError(f"{parent}: is a link, and is not followed; move it away")
             if os.path.lexists(path) and not self._ours(name):
                 raise RefusedError(
-                    f"{path}: is there already and was not written by this command;"
-                    " move it away, or name another folder"
+                    f"{path}: is there already and was not written by this command; move it away"
                 )
 
     def write(self, files: Mapping[str, bytes]) -> None:

@@ -117,5 +117,7 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("MODEL_DEBUG"):
             raise
-        echo(f"model: {unexpected(error)} (MODEL_DEBUG=1 shows all of it)", err=True)
+        text = unexpected(error)
+        more = " (MODEL_DEBUG=1 shows all of it)" if text.startswith("unexpected ") else ""
+        echo(f"model: {text}{more}", err=True)
         sys.exit(1)

@@ -81,10 +81,12 @@ def evaluate(
     Example: model evaluate --against staging
     """
     from mlrelease.cli.progress import working
-    from mlrelease.evaluation import plots
+    from mlrelease.evaluation import evaluation as figures, plots
+    from mlrelease.output import claim
     from mlrelease.promotion import work_tree
 
     here = workspace()
+    claim(here.candidate / "evaluation.json", figures.OURS)
     with working("evaluating"):
         evaluation, scored = work_tree.evaluate_candidate(here, against)
         plots.write(here.candidate / "plots", scored, evaluation)
@@ -116,16 +118,19 @@ def report(as_json: Json = False) -> None:
 
     Example: model report > report.md
     """
-    from mlrelease.evaluation.pages import page
-    from mlrelease.evaluation.report import render
-    from mlrelease.files import write_atomically
+    from mlrelease.evaluation import pages as html
+    from mlrelease.evaluation.report import OURS, render
+    from mlrelease.output import begins, claim, write
 
     here = workspace()
     evaluation, rules = _evaluation(here), _judge(here)
     page_text = render(evaluation, rules, plots=True)  # they lie beside it
-    write_atomically(here.candidate / "report.md", page_text)
-    write_atomically(here.candidate / "report.html", page(page_text, "Candidate"))
-    facts = {name: str(here.candidate / f"report.{name}") for name in ("md", "html")}
+    paths = {name: here.candidate / f"report.{name}" for name in ("md", "html")}
+    pages = begins(html.head("Candidate"))
+    claim(paths["html"], pages)
+    write(paths["md"], page_text, OURS)
+    write(paths["html"], html.page(page_text, "Candidate"), pages)
+    facts = {name: str(path) for name, path in paths.items()}
     if as_json:
         emit(True, facts, "")
     else:

@@ -35,11 +35,15 @@ def package_verb(
     Example: model package --image ghcr.io/acme/churn
     """
     from mlrelease.cli.progress import working
-    from mlrelease.files import write_atomically
     from mlrelease.github.api import run_address
+    from mlrelease.output import claim, write
+    from mlrelease.packages import sbom
     from mlrelease.packages.package import package
 
     here = workspace()
+    bill = here.candidate / "sbom.json"
+    if image:
+        claim(bill, sbom.OURS)
     with working("building the image" if image else "packaging"):
         made = package(here, run or run_address(), image)
     facts = made.model_dump(mode="json")
@@ -49,9 +53,7 @@ def package_verb(
         facts |= {"name": name, "digest": digest}
         text += f"\nimage {made.image}"
     if image and made.image:
-        from mlrelease.packages.sbom import sbom
-
-        write_atomically(here.candidate / "sbom.json", sbom(made.image, name, made.version))
+        write(bill, sbom.sbom(made.image, name, made.version), sbom.OURS)
     emit(as_json, facts, text)
 
 

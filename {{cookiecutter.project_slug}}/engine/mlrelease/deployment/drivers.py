@@ -150,7 +150,7 @@ def exclusive(folder: Path) -> Iterator[None]:
         RefusedError: Another deployment does.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "deploy.lock").open("w") as lock:
+    with (folder / "deploy.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

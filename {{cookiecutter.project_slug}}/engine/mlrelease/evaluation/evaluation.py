@@ -7,8 +7,11 @@ from pydantic import FailFast
 
 from mlrelease.documents import JSON_BYTES, parse_json, read_bytes
 from mlrelease.errors import InputError
-from mlrelease.files import canonical_json, write_atomically
+from mlrelease.files import canonical_json
 from mlrelease.objects import Digest, Strict, validate
+from mlrelease.output import begins, write
+
+OURS = begins('{\n "candidate": "sha256:')
 
 
 class Estimate(Strict):
@@ -101,8 +104,12 @@ class Evaluation(Strict):
         return canonical_json(self.model_dump(mode="json"))
 
     def save(self, path: Path) -> None:
-        """Write the file whole or not at all."""
-        write_atomically(path, self.write())
+        """Write the file whole or not at all.
+
+        Raises:
+            RefusedError: A file that is no evaluation is there.
+        """
+        write(path, self.write(), OURS)
 
     @classmethod
     def read(cls, path: Path) -> "Evaluation":

@@ -17,6 +17,11 @@ code{background:#262c36}pre{background:#151b23}th,td,h2{border-color:#3d444d}}
 """
 
 
+def head(title: str) -> str:
+    """How such a page begins."""
+    return f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
+
+
 def page(markdown: str, title: str) -> str:
     """GitHub-flavoured Markdown as an HTML page that needs no network.
 
@@ -24,6 +29,6 @@ def page(markdown: str, title: str) -> str:
     """
     body = MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown)
     return (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>\n{body}</html>'
+        f'{head(title)}<meta name="viewport" content="width=device-width">'
+        f"<style>{STYLE}</style>\n{body}</html>"
     )

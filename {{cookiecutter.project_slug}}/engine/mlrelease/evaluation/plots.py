@@ -21,7 +21,7 @@ from mlrelease.evaluation.evaluation import Evaluation
 from mlrelease.evaluation.gate import interval
 from mlrelease.evaluation.metrics import Scored
 from mlrelease.evaluation.report import PICTURES, pictures
-from mlrelease.files import write_atomically
+from mlrelease.output import Folder
 from mlrelease.policy import HIGHER_IS_BETTER
 
 CURVES = {
@@ -46,11 +46,14 @@ STYLE: dict[str, Any] = {
 
 
 def write(directory: Path, scored: Scored, evaluation: Evaluation) -> list[Path]:
-    """Write the pictures of one evaluation, a file each, and return their paths."""
-    drawn = draw(scored, evaluation)
-    for name, content in drawn.items():
-        write_atomically(directory / f"{name}.png", content)
-    return [directory / f"{name}.png" for name in drawn]
+    """Write the pictures of one evaluation, a file each, and return their paths.
+
+    Raises:
+        RefusedError: A file there is not of an earlier run.
+    """
+    folder = Folder(directory, r"\w+\.png")
+    folder.write({f"{name}.png": content for name, content in draw(scored, evaluation).items()})
+    return [directory / name for name in folder.known]
 
 
 def draw(scored: Scored, evaluation: Evaluation) -> dict[str, bytes]:

@@ -9,16 +9,16 @@ from mlrelease.evaluation.evaluation import Estimate, Evaluation, Metric, Slice
 from mlrelease.evaluation.gate import Finding, figure, got_worse, interval, passed, slice_name
 from mlrelease.evaluation.judged_rows import notes, shared
 from mlrelease.evaluation.markdown import code, escape, folded, line, sign
+from mlrelease.output import begins
 from mlrelease.policy import HIGHER_IS_BETTER
 
 MAX_BODY = 65_536  # characters, GitHub's limit
+OURS = begins("## ✅ Ready to promote\n", "## 🛑 Do not promote: ")  # without a promotion
 FIRST = " **This is the first model here**: absolute limits only."
 MAX_FAILURES, MAX_LISTED = 5, 60  # with markdown.MAX_TEXT they keep a report below that
 TRUSTED = "source", "rebuilt", "attestation", "staging first", "soak", "numbers", "comparison"
-PICTURES = {
-    "roc": "roc_auc", "pr": "pr_auc", "calibration": "calibration_error",
-    "predicted": "r2", "residuals": "mae",
-}  # fmt: skip
+PICTURES = {"roc": "roc_auc", "pr": "pr_auc", "calibration": "calibration_error"}
+PICTURES |= {"predicted": "r2", "residuals": "mae"}
 LABELS = {
     "roc_auc": "ROC AUC", "pr_auc": "PR AUC", "log_loss": "log loss", "brier": "Brier score",
     "calibration_error": "calibration error", "accuracy": "accuracy", "f1": "F1",

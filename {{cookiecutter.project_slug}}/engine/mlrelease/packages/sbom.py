@@ -3,8 +3,10 @@
 import json
 
 from mlrelease.files import canonical_json
+from mlrelease.output import begins
 from mlrelease.packages.docker_cli import docker
 
+OURS = begins('{\n "bomFormat": "CycloneDX",\n "components": [')
 LIST = (
     "import importlib.metadata as m, json;"
     "print(json.dumps(sorted({(d.name, d.version) for d in m.distributions()})))"

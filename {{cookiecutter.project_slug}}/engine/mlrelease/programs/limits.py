@@ -5,8 +5,10 @@ import ctypes
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -107,6 +109,8 @@ def limited(
     if code == limits_server.MEMORY or code < 0:
         ended = f"was ended by signal {-code}, perhaps because it " if code < 0 else ""
         raise LimitError(f"{what}: {ended}{_too_much(most)}")
+    if code and not shutil.disk_usage(output).free:  # it could not even say so
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(output))
     if code:
         raise ModelError(f"{what}: ended with code {code}; try again")
 
@@ -121,7 +125,7 @@ def _raise(what: str, fault: Mapping[str, Any], most: float) -> None:
     if "alloc" in message.lower() and RefusedError.__name__ not in kinds:  # in a library's words
         raise LimitError(f"{what}: {_too_much(most)}")
     if "OSError" in kinds and "No space left" in message:  # a fault of this machine, not of the job
-        raise OSError(errno.ENOSPC, f"{what}: no space left in TMPDIR")
+        raise OSError(errno.ENOSPC, message, tempfile.gettempdir())
     for kind in (RefusedError, InputError, ModelError):
         if kind.__name__ in kinds:
             raise kind(message)

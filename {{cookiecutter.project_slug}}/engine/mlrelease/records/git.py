@@ -14,6 +14,7 @@ from mlrelease.records.git_objects import Object as Object, read_objects
 
 BRANCH = "main"
 SECONDS = 600
+REMOTE = "remote: error:"  # so starts why a server took no push
 NAME, EMAIL = "model", "model@localhost"
 if os.environ.get("GITHUB_ACTIONS"):  # as GitHub shows the commits of its own token
     NAME, EMAIL = "github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com"
@@ -61,6 +62,8 @@ class Git:
             if "dubious ownership" in telling:  # git's next lines say it, in its own words
                 trust = f"git config --global --add safe.directory {telling.rpartition(' at ')[2]}"
                 telling += f"; if you trust its owner, run `{trust}`"
+            why = next((x for x in lines if telling[0] == "!" and x.startswith(REMOTE)), None)
+            telling += f": {why.removeprefix(REMOTE).strip()}" if why else ""
             raise GitError(f"git {arguments[0]}: {telling}")
         return answer
 
@@ -128,10 +131,10 @@ class Git:
 
     def resolve_exactly(self, branch: str) -> str | None:
         """The commit of a branch where branches are shared; never one of this clone only."""
-        place = "refs/remotes/origin" if self.has_origin() else "refs/heads"
-        found = self.run("for-each-ref", "--format=%(objectname)", f"{place}/{branch}")
-        names = found.split()
-        return names[0] if len(names) == 1 else None
+        name = f"refs/{'remotes/origin' if self.has_origin() else 'heads'}/{branch}"
+        found = self.run("for-each-ref", "--format=%(objectname) %(refname)", name)
+        named = (line.split() for line in found.splitlines())  # those below `branch/` too
+        return next((commit for commit, reference in named if reference == name), None)
 
     def advance(self, branch: str, new: str, old: str | None) -> None:
         """Let a branch name a commit on top of what it named; never by force.

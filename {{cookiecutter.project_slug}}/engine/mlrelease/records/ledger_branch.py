@@ -81,6 +81,8 @@ def append(git: Git, ledger: Ledger, note: Released | Outcome, folder: str, mess
             raise RefusedError(text) from None
         git.base()
         if git.resolve_exactly(name) == ledger.tip:
+            if "File exists" in str(error):  # git's lock; of one that crashed too
+                raise RacedError(f"{name}: another push is under way: {error}") from None
             raise RefusedError(f"{name} cannot be pushed to: {error}") from None
         raise RacedError(f"{name} moved meanwhile: {error}") from None
     git.run("update-ref", seen(ledger.environment), commit)

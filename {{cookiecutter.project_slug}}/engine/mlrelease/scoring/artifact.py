@@ -14,7 +14,8 @@ import numpy as np
 from mlrelease import project
 from mlrelease.errors import InputError, RefusedError
 from mlrelease.files import canonical_json, write_atomically
-from mlrelease.scoring.candidate_lock import temporary_beside
+from mlrelease.output import claim
+from mlrelease.scoring.candidate_lock import INPUTS, INPUTS_OURS, temporary_beside
 from mlrelease.scoring.contents import (
     Contents,
     check_digest as check_digest,
@@ -170,6 +171,8 @@ def refuse_strangers(candidate: Path) -> None:
         strange += [p for p in place.glob("*") if p.name not in names or not p.is_file()]
         for path in strange:
             raise RefusedError(f"{path}: was not written by `model train`; move it away")
+    if os.path.lexists(candidate / INPUTS):
+        claim(candidate / INPUTS, INPUTS_OURS)
 
 
 def replace_directory(source: Path, target: Path) -> None:

@@ -1,6 +1,5 @@
 """One process at a time writes `candidate/`; what a killed one left there is cleared away."""
 
-import errno
 import fcntl
 import os
 import re
@@ -9,15 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlrelease.errors import ModelError, RefusedError
+from mlrelease.errors import RefusedError
+from mlrelease.files import writing_to
+from mlrelease.output import begins
 
-LOCK = ".lock"
+LOCK, INPUTS = ".lock", "inputs.json"
+INPUTS_OURS = begins('{\n "fitted": ', '{\n "holdout": ')  # the latter of earlier versions
 # As `temporary_beside` and `write_atomically` name them.
 TEMPORARY = re.compile(r"\.\w+\.[0-9a-f]{16}\.tmp|\.inputs\.json\.\w{8}")
-NOT_WRITABLE = frozenset({
-    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.ENOSPC, errno.ENOTDIR, errno.EPERM,
-    errno.EROFS,
-})  # fmt: skip
 
 
 def temporary_beside(path: Path) -> Path:
@@ -33,11 +31,10 @@ def writing(candidate: Path) -> Iterator[None]:
 
     Raises:
         RefusedError: Another process holds it.
-        ModelError: The disk is full, or the folder may not be written.
     """
-    try:
+    with writing_to(candidate):
         candidate.mkdir(parents=True, exist_ok=True)
-        with (candidate / LOCK).open("w") as lock:
+        with (candidate / LOCK).open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -50,14 +47,6 @@ def writing(candidate: Path) -> Iterator[None]:
                 yield
             finally:
                 _clear(candidate)
-    except OSError as error:
-        if error.errno not in NOT_WRITABLE:
-            raise
-        why = os.strerror(error.errno).lower()
-        raise ModelError(
-            f"{error.filename or candidate}: cannot be written: {why}; make room or allow"
-            " writing there, then run `model train` again"
-        ) from None
 
 
 def _clear(candidate: Path) -> None:

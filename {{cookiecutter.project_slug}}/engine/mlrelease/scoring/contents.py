@@ -107,6 +107,20 @@ def check_digest(directory: Path, digest: str) -> Path:
     return directory
 
 
+def refuse_strangers(damaged: Path, whole: Path) -> None:
+    """A whole copy replaces a damaged one, and nothing else that lies in its place.
+
+    Raises:
+        RefusedError: Something lies there that the whole copy does not have.
+    """
+    names = {path.relative_to(whole) for path in whole.rglob("*")}
+    strange = [damaged] * (damaged.is_symlink() or damaged.is_file())
+    there = damaged.rglob("*")
+    strange += [p for p in there if p.is_symlink() or p.relative_to(damaged) not in names]
+    for path in strange[:1]:
+        raise RefusedError(f"{path}: was not written by the store; move it away")
+
+
 def _refuse_other(directory: Path, found: str, digest: str) -> None:
     if found != digest:
         raise RefusedError(f"{directory}: content is {found}, expected {digest}; not loaded")

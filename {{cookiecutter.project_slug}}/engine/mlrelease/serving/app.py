@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mlrelease.errors import InputError, ModelError
+from mlrelease.errors import InputError, ModelError, unexpected
 from mlrelease.files import canonical_json, write_atomically
 from mlrelease.scoring.artifact import ModelCard, read_card
 from mlrelease.scoring.contents import Contents, read
@@ -154,6 +154,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ModelError as error:
         logs.failed(error)
         return error.exit_code
+    except OSError as error:  # a full disk, a log that it may not write
+        logs.failed(ModelError(unexpected(error)))
+        return 1
 
 
 def _share(text: str) -> float:

@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from mlrelease.errors import RefusedError
+from mlrelease.errors import FULL, RefusedError
 from mlrelease.scoring.contents import Contents
 
 MAX_BYTES = 2_000_000_000  # of an archive, and so of what it holds: it is not compressed
@@ -51,6 +51,8 @@ def unpack(stream: BinaryIO, directory: Path, name: str, folders: bool = False) 
                 with path.open("xb") as file:
                     shutil.copyfileobj(content, file)
     except (tarfile.TarError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in FULL:  # that is not the archive's fault
+            raise
         raise RefusedError(f"{name}: cannot be unpacked: {error}; nothing was kept") from None
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlrelease.errors import InputError, ModelError, RefusedError
-from mlrelease.files import canonical_json
+from mlrelease.files import canonical_json, writing_to
 from mlrelease.records.record import Erased, Provenance, short
 from mlrelease.scoring import contents
 from mlrelease.scoring.artifact import FITTED_FILES, HOLDOUT_FILES, whole
@@ -197,7 +197,7 @@ class Store:
                 files.write(temporary / "content")
                 self._keep(temporary / "content", files.digest)
         if place:
-            with tempfile.TemporaryFile(dir=self.root) as tar:
+            with tempfile.TemporaryFile(dir=self.root) as tar, writing_to(self.root):
                 archive.pack(files, tar)
                 place.push(_tag("dir", files.digest), DIRECTORY, tar)
         return files.digest
@@ -219,13 +219,14 @@ class Store:
     def _temporary(self) -> Iterator[Path]:
         folder = self.root / "sha256"
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".put-") as name:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".put-") as name, writing_to(folder):
             yield Path(name)
 
     def _keep(self, content: Path, digest: str) -> None:
         target = self._path(digest)
         if not self._has(digest):  # nor where another process put the same content meanwhile
-            shutil.rmtree(target, ignore_errors=True)  # only a damaged copy can be there
+            contents.refuse_strangers(target, content)
+            shutil.rmtree(target, ignore_errors=True)  # only a damaged copy is there
         try:
             os.replace(content, target)
         except OSError:

@@ -9,9 +9,10 @@ import msgspec
 
 from mlrelease.errors import InputError, RefusedError
 from mlrelease.evaluation.fair import MIN_ROWS
-from mlrelease.files import canonical_json, read_json, write_atomically
+from mlrelease.files import canonical_json, read_json
+from mlrelease.output import write
 from mlrelease.params import Params
-from mlrelease.scoring.candidate_lock import temporary_beside, writing
+from mlrelease.scoring.candidate_lock import INPUTS, INPUTS_OURS, temporary_beside, writing
 from mlrelease.training.inputs import input_key as input_key, libraries
 
 if TYPE_CHECKING:
@@ -33,11 +34,11 @@ class Candidate:
     fitted: str | None = None  # candidates of earlier versions have none
 
     def write(self, directory: Path) -> None:
-        write_atomically(directory / "inputs.json", canonical_json(self.__dict__))
+        write(directory / INPUTS, canonical_json(self.__dict__), INPUTS_OURS)
 
     @classmethod
     def read(cls, directory: Path) -> "Candidate":
-        path = directory / "inputs.json"
+        path = directory / INPUTS
         if not path.exists():
             raise InputError(f"{directory}: holds no candidate; run `model train`")
         try:
@@ -194,8 +195,9 @@ def write_rows(
 def add_rows(params: Params, root: Path, directory: Path) -> None:
     """Write the rows of a candidate again. The job that trains hands none on, because everybody can
     read what jobs of a public repository hand on; the job that packages reads them itself."""
-    from mlrelease.scoring.artifact import replace_directory
+    from mlrelease.scoring.artifact import refuse_strangers, replace_directory
 
+    refuse_strangers(directory)
     new = {name: temporary_beside(directory / name) for name in ("holdout", "fitted")}
     write_rows(params, *divide(params, root), new)
     for name, place in new.items():

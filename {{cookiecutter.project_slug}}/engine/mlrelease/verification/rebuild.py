@@ -37,16 +37,19 @@ class AwayError(NotRebuiltError):
 def check(
     workspace: Workspace, record: Record, rules: EnvironmentRules, *, released: bool = False
 ) -> Finding:
-    """Make again what the policy asks for, once on this machine. Of what was `released`, and so was
-    made again then, it is said where that cannot be done any more, as with other libraries."""
+    """Make again what the policy asks for, once on this machine; what was not done is tried again.
+    Of what was `released`, and so was made again then, it is said where that cannot be done any
+    more, as with other libraries."""
     facts = record.model_dump(mode="json", include={"model", "source", "data", "key"})
     about = [facts, rules.rebuild, libraries(workspace.root)]
     place = workspace.state / "rebuilt" / f"{sha256(canonical_json(about).encode())[7:]}.json"
-    if place.is_file():
-        return Finding("rebuilt", True, str(read_json(place)["message"]))
+    known = str(read_json(place)["message"]) if place.is_file() else NOT_REBUILT
+    if not known.startswith(NOT_REBUILT):  # an earlier version kept that too
+        return Finding("rebuilt", True, known)
     try:
         message = _rebuilt(workspace, record, rules.rebuild)
-        write_atomically(place, canonical_json({"message": message}))
+        if not message.startswith(NOT_REBUILT):  # the host was busy, perhaps
+            write_atomically(place, canonical_json({"message": message}))
     except NotRebuiltError as error:
         stands = released and not isinstance(error, AwayError)
         return Finding("rebuilt", stands or rules.rebuild is None, f"{NOT_REBUILT}{error}")
