@@ -29,7 +29,15 @@ from ..pipeline.contents import digest_of
 from . import archive
 from .connection import Credentials
 from .docker import DockerError
-from .driver import START_SECONDS, STOP_SECONDS, Service, exclusive, free_port, last_words
+from .driver import (
+    START_SECONDS,
+    STOP_SECONDS,
+    Service,
+    exclusive,
+    free_port,
+    last_words,
+    taking_over,
+)
 from .image import COMMIT_LABEL, LOG, MEMORY, MODEL_LABEL, MODELS, PIDS, USER
 from .record import Record
 
@@ -159,9 +167,10 @@ class Containers:
 
     @_one_line()
     def take_over(self, container: Container, public_port: int) -> None:
-        self.keep(container)
-        container.engine.kill(signal=signal.SIGUSR1)
-        container.wait_until_public(public_port)
+        with taking_over(public_port, self.running()):
+            self.keep(container)
+            container.engine.kill(signal=signal.SIGUSR1)
+            container.wait_until_public(public_port)
 
     @_one_line()
     def keep(self, container: Container) -> None:
@@ -189,8 +198,9 @@ class Containers:
                 return
             time.sleep(0.05)
         if container.public_port() is None:
-            with suppress(RefusedError, APIError):  # it will be replaced
-                container.engine.kill(signal=signal.SIGUSR1)
+            own = self.running()
+            with suppress(RefusedError, APIError), taking_over(container.public, own):
+                container.engine.kill(signal=signal.SIGUSR1)  # if it cannot, it will be replaced
                 container.wait_until_public(container.public)
 
     def _image(self, record: Record) -> Any:

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 
 from ..errors import ModelError, RefusedError
 from ..files import read_json, write_atomically
-from .driver import START_SECONDS, STOP_SECONDS, Service, exclusive, free_port, last_words
+from .driver import (
+    START_SECONDS,
+    STOP_SECONDS,
+    Service,
+    exclusive,
+    free_port,
+    last_words,
+    taking_over,
+)
 from .git import Git
 
 if TYPE_CHECKING:
@@ -81,8 +89,9 @@ class Processes:
         raise RefusedError(f"the service did not start: {said}")
 
     def take_over(self, process: Process, public_port: int) -> None:
-        os.kill(process.pid, signal.SIGUSR1)
-        process.wait_until_public(public_port)
+        with taking_over(public_port, self.running()):
+            os.kill(process.pid, signal.SIGUSR1)
+            process.wait_until_public(public_port)
 
     def keep(self, process: Process) -> None:
         """Nothing: only `start` starts a process."""
