@@ -32,10 +32,10 @@ VERBS = {  # each option or argument that names a path, and a call that uses it
     "monitor --log": "monitor production --log PATH",
     "monitor --output": "monitor production --output PATH",
     "rehearse --output": "rehearse --output PATH",
-    "github comment PAGE": "github comment 1 PATH",
+    "github comment EVALUATION": "github comment 1 PATH policy.yaml",
+    "github comment POLICY": "github comment 1 candidate/evaluation.json PATH",
     "github record RESULTS": "github record PATH",
-    "github drift REPORT": "github drift staging PATH PATH",
-    "github drift PAGE": "github drift staging PATH PATH",
+    "github drift REPORT": "github drift staging PATH",
 }
 WRITE = {
     "promote --output", "rollback --output", "serve --log", "predict TARGET", "monitor --output",

@@ -8,14 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from mlrelease import errors, files
-from mlrelease.deployment import deploy, processes as supervisor, status
+from mlrelease import errors, files, workspace
+from mlrelease.deployment import deploy, drivers as driver, processes as supervisor, status
 from mlrelease.environments import ENVIRONMENTS
 from mlrelease.rehearsal import sandbox
 from mlrelease.scoring import artifact
@@ -213,6 +214,55 @@ def test_a_tag_on_main_is_not_deployed(deployed: sandbox.Sandbox) -> None:
     with pytest.raises(errors.RefusedError, match="model"):
         deploy.deploy(deployed.here, "production")
     assert serves(old.url) == old.model
+
+
+@pytest.fixture
+def neighbour(deployed: sandbox.Sandbox, tmp_path: Path) -> Iterator[workspace.Workspace]:
+    """Another project of this person, with the same port in its policy.yaml."""
+    shutil.copytree(deployed.here.root, tmp_path / "neighbour")
+    made = workspace.Workspace(tmp_path / "neighbour", tmp_path / "neighbour-state")
+    shutil.copytree(deployed.here.state, made.state)
+    port = driver.free_port()
+    for here in (deployed.here, made):
+        place = here.state / "environments" / "production" / "port.json"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(str(port))
+    yield made
+    deploy.stop(made, "production")
+
+
+def test_two_projects_do_not_share_a_port(
+    deployed: sandbox.Sandbox, neighbour: workspace.Workspace
+) -> None:
+    done = deploy.deploy(deployed.here, "production")
+    for _ in range(2):
+        with pytest.raises(errors.RefusedError, match="another environment or project") as caught:
+            deploy.deploy(neighbour, "production")
+        assert str(caught.value).count("\n") == 0
+    assert driver.driver(neighbour, "production", "process").running() == ()
+    release_both(deployed, BETTER)
+    new = deploy.deploy(deployed.here, "production")
+    assert (new.action, new.url) == ("deployed", done.url)
+    assert {serves(new.url) for _ in range(20)} == {new.model}
+
+
+def test_of_two_projects_that_want_a_port_at_once_one_gets_it(
+    deployed: sandbox.Sandbox, neighbour: workspace.Workspace
+) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        both = (deployed.here, neighbour)
+        done = [*pool.map(lambda here: deploy.attempt(here, "production", by="process"), both)]
+    (lost,) = [one for one in done if one.error]
+    assert "cannot be taken over" in str(lost.error)
+    (won,) = [one for one in done if not one.error]
+    assert serves(won.url) == won.model
+
+
+def test_a_service_that_hangs_is_replaced_and_one_that_ended_has_no_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        assert driver.Service(port, "").may_listen(8000)
+    assert not driver.Service(port, "").may_listen(8000)
 
 
 def test_a_taken_port_leaves_one_clear_line(deployed: sandbox.Sandbox) -> None:

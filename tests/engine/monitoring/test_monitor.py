@@ -118,6 +118,15 @@ def test_a_json_report_holds_the_decision_and_the_measures(
     assert "quantiles" not in worst["reference"] | worst["current"]
 
 
+def test_a_json_report_gives_the_same_page(
+    candidate: Path, digest: str, rows: pd.DataFrame
+) -> None:
+    for moved in (rows, rows.assign(**{"mean radius": rows["mean radius"] + 3}), rows.head(3)):
+        report = monitor.monitor(candidate / "model", moved, LIMITS, digest)
+        again = drift.DriftReport.parse(report.to_json(), "drift.json")
+        assert monitor.markdown(again) == monitor.markdown(report)
+
+
 def test_scores_that_moved_are_reported_with_their_decisions(
     candidate: Path, digest: str, rows: pd.DataFrame
 ) -> None:

@@ -19,18 +19,31 @@ github = typer.Typer(
 )
 app.add_typer(github, name="github")
 
-Page = Annotated[Path, typer.Argument(help="A Markdown file.")]
-
 
 @github.command("comment")
-def comment(number: Annotated[int, typer.Argument(help="The pull request.")], page: Page) -> None:
+def comment(
+    number: Annotated[int, typer.Argument(help="The pull request.")],
+    evaluation: Annotated[Path, typer.Argument(help="Its evaluation.json.")],
+    policy: Annotated[Path, typer.Argument(help="Its policy.yaml.")],
+) -> None:
     """Keep the one comment that holds the candidate's report.
 
-    Example: model github comment 12 candidate/report.md
-    """
-    from mlrelease.evaluation.report import MAX_BODY
+    The report is made here: a job that ran other people's code could write any page.
 
-    text = _text(page)
+    Example: model github comment 12 candidate/evaluation.json policy.yaml
+    """
+    from mlrelease.errors import InputError
+    from mlrelease.evaluation.evaluation import Evaluation
+    from mlrelease.evaluation.gate import judge
+    from mlrelease.evaluation.report import MAX_BODY, render
+    from mlrelease.objects import read
+    from mlrelease.policy import Policy
+
+    found = Evaluation.read(evaluation)
+    try:
+        text = render(found, judge(found, read(policy, Policy)))
+    except LookupError:
+        raise InputError(f"{evaluation}: names metrics that there are not") from None
     if len(text) > MAX_BODY - 100:
         text = text[: MAX_BODY - 200] + "\n\n... cut: the whole report is in the job summary.\n"
     _github(workspace()).comment(number, "candidate", text)
@@ -121,26 +134,22 @@ def advance() -> None:
 def drift(
     environment: Annotated[Environment, typer.Argument(help="Whose predictions.")],
     report: Annotated[Path, typer.Argument(help="What `model monitor --json` printed.")],
-    page: Page,
 ) -> None:
     """Keep the issue of an environment's drift.
 
     Starts `train` when it is severe.
 
-    Example: model github drift production drift.json drift.md
+    Example: model github drift production drift.json
     """
     from mlrelease.automation import follow_up
-    from mlrelease.files import read_json
+    from mlrelease.monitoring.drift import DriftReport
+    from mlrelease.monitoring.monitor import markdown
 
     here = workspace()
-    facts = read_json(report)
-    found = facts if isinstance(facts, dict) else {}
-    drifted, severe = bool(found.get("drifted")), found.get("severe") is True
-    policy = here.policy_at(here.git.base())
-    text = _text(page)
-    echo(
-        follow_up.drift(_github(here), environment, text, drifted, severe, policy.drift, here.now())
-    )
+    found = DriftReport.parse(_text(report), report.name)
+    policy, facts = here.policy_at(here.git.base()), (bool(found.drifted), found.severe)
+    client, page = _github(here), markdown(found)
+    echo(follow_up.drift(client, environment, page, *facts, policy.drift, here.now()))
 
 
 @github.command("update-template")

@@ -24,7 +24,14 @@ from docker.models.containers import Container as Engine
 from docker.types import LogConfig
 from requests.exceptions import RequestException
 
-from mlrelease.deployment.drivers import START_SECONDS, STOP_SECONDS, Service, exclusive, free_port
+from mlrelease.deployment.drivers import (
+    START_SECONDS,
+    STOP_SECONDS,
+    Service,
+    exclusive,
+    free_port,
+    taking_over,
+)
 from mlrelease.errors import RefusedError
 from mlrelease.files import last_words
 from mlrelease.packages.docker_cli import DockerError
@@ -160,9 +167,10 @@ class Containers:
 
     @_one_line()
     def take_over(self, container: Container, public_port: int) -> None:
-        self.keep(container)
-        container.engine.kill(signal=signal.SIGUSR1)
-        container.wait_until_public(public_port)
+        with taking_over(public_port, self.running()):
+            self.keep(container)
+            container.engine.kill(signal=signal.SIGUSR1)
+            container.wait_until_public(public_port)
 
     @_one_line()
     def keep(self, container: Container) -> None:
@@ -190,8 +198,9 @@ class Containers:
                 return
             time.sleep(0.05)
         if container.public_port() is None:
-            with suppress(RefusedError, APIError):  # it will be replaced
-                container.engine.kill(signal=signal.SIGUSR1)
+            own = self.running()
+            with suppress(RefusedError, APIError), taking_over(container.public, own):
+                container.engine.kill(signal=signal.SIGUSR1)  # if it cannot, it will be replaced
                 container.wait_until_public(container.public)
 
     def _image(self, record: Record) -> Any:

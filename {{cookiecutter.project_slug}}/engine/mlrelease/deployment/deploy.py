@@ -145,7 +145,11 @@ def _serve(workspace: Workspace, services: Driver, found: Wanted) -> Deployment:
         _stop_others(services, serving)
         return Deployment(place, "unchanged", *facts)
     service = _start(workspace, services, record, port)
-    services.take_over(service, port)
+    try:
+        services.take_over(service, port)
+    except RefusedError:
+        services.stop(service)  # an agent tries again and again
+        raise
     _stop_others(services, service)
     return Deployment(place, "deployed", *facts)
 

@@ -4,11 +4,14 @@ A driver keeps nothing in its memory: each call looks at what runs, so that a de
 killed at any point is finished by the next.
 """
 
+import errno
 import fcntl
 import json
+import os
 import socket
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mlrelease.environments import Environment
 from mlrelease.errors import RefusedError
+from mlrelease.files import alone
 from mlrelease.records.git import Git
 from mlrelease.serving.golden import authorization
 from mlrelease.workspace import Workspace
@@ -60,6 +64,15 @@ class Service:
         """The public port that it listens on."""
         found = self.facts().get("listening", {}).get("public")
         return found if isinstance(found, int) else None
+
+    def may_listen(self, port: int) -> bool:
+        """Whether it listens on the public port, or lives and does not say: it may hang."""
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+        except OSError:
+            return False
+        facts = self.facts()
+        return not facts or facts.get("listening", {}).get("public") == port
 
     def wait_until_public(self, port: int) -> None:
         """Wait until it listens on the public port, which it was told to open.
@@ -156,6 +169,36 @@ def exclusive(folder: Path) -> Iterator[None]:
         except OSError:
             raise RefusedError(f"another `model deploy {folder.name}` is going on") from None
         yield
+
+
+@contextmanager
+def taking_over(port: int, own: Iterable[Service]) -> Iterator[None]:
+    """Hold, while a service opens its public port, what others wait for who would open it too.
+    For a switch services share a port, and calls are spread over all that do: so nobody but the
+    services of the same environment, `own`, may listen there.
+
+    Raises:
+        RefusedError: Somebody else does.
+    """
+    with alone(Path(tempfile.gettempdir()) / f"model-{os.getuid()}"):
+        if _is_taken(port) and not any(service.may_listen(port) for service in own):
+            raise RefusedError(
+                f"port {port} cannot be taken over: something else listens there, such as a service"
+                " of another environment or project; stop it, or set another `port` in policy.yaml"
+            )
+        yield
+
+
+def _is_taken(port: int) -> bool:
+    """Whether somebody listens there, who may share the port or not."""
+    host = os.environ.get("MODEL_HOST") or "127.0.0.1"  # as the service reads it
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:  # what else is wrong, the service says
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 def free_port() -> int:

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlrelease.deployment.drivers import START_SECONDS, STOP_SECONDS, Service, exclusive, free_port
+from mlrelease.deployment.drivers import (
+    START_SECONDS,
+    STOP_SECONDS,
+    Service,
+    exclusive,
+    free_port,
+    taking_over,
+)
 from mlrelease.errors import ModelError, RefusedError
 from mlrelease.files import last_words, read_json, write_atomically
 from mlrelease.records.git import Git
@@ -81,8 +88,9 @@ class Processes:
         raise RefusedError(f"the service did not start: {said}")
 
     def take_over(self, process: Process, public_port: int) -> None:
-        os.kill(process.pid, signal.SIGUSR1)
-        process.wait_until_public(public_port)
+        with taking_over(public_port, self.running()):
+            os.kill(process.pid, signal.SIGUSR1)
+            process.wait_until_public(public_port)
 
     def keep(self, process: Process) -> None:
         """Nothing: only `start` starts a process."""

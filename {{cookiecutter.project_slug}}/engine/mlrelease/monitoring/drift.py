@@ -14,12 +14,14 @@ import numpy as np
 import pandas as pd
 from scipy.special import chdtri, ndtri, rel_entr
 
+from mlrelease.errors import InputError
 from mlrelease.evaluation.slices import FEW
 from mlrelease.files import canonical_json
 from mlrelease.policy import DriftLimits
-from mlrelease.training.profiles import STEPS, Distribution, Profile, ascending, describe
+from mlrelease.training.profiles import STEPS, Distribution, Profile, Shares, ascending, describe
 
 Numbers = Sequence[float] | np.ndarray
+MEASURES = frozenset({"psi", "ks", "wasserstein", "jensen_shannon", "missing"})
 FALSE_ALARMS = 0.01  # the share of reports without drift that may say drift
 TAIL = 1.3  # measured at 100 rows: the tails of PSI and Jensen-Shannon, in chi-squared quantiles
 
@@ -39,8 +41,8 @@ class ColumnDrift(msgspec.Struct, frozen=True, kw_only=True):
     limits: dict[str, float]
     exceeded: tuple[str, ...]
     excess: float
-    reference: Distribution
-    current: Distribution
+    reference: Shares
+    current: Shares
 
     def named(self) -> set[str]:
         """The categories that enough rows have to be named: a rarer one may be one person's."""
@@ -64,6 +66,27 @@ class DriftReport(msgspec.Struct, frozen=True):
     columns: tuple[ColumnDrift, ...] = ()
     drifted: tuple[str, ...] = ()
     severe: bool = False
+
+    @classmethod
+    def parse(cls, text: str, name: str) -> "DriftReport":
+        """What `to_json` gave, or somebody forged; `name` is for messages.
+
+        Raises:
+            InputError: It is no such report.
+        """
+        try:
+            found = msgspec.json.decode(text, type=cls)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise InputError(f"{name}: is no drift report: {error}") from None
+        columns = {column.column: column for column in found.columns}
+        named = found.drifted if found.enough else ()
+        measured = all(
+            m in MEASURES and m in c.limits and getattr(c, m) is not None
+            for c in found.columns for m in c.exceeded
+        )  # fmt: skip
+        if not measured or not all(n in columns and columns[n].exceeded for n in named):
+            raise InputError(f"{name}: is no drift report: its columns do not fit together")
+        return found
 
     def to_json(self) -> str:
         """The report for machines, without the quantiles and what few rows have."""

@@ -24,11 +24,9 @@ Number = Annotated[float, msgspec.Meta(ge=-MOST, le=MOST)]
 Spread = Annotated[float, msgspec.Meta(ge=0, le=MOST)]
 
 
-class Distribution(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One column; `rows` have a value. `shares` are of each category in `values`, or of the bins
-    (edges[i-1], edges[i]] between the deciles; `quantiles` stand at 0, 1/200, ..., 1. The first and
-    the last are rounded away from the others, as the smallest and largest value are of one person.
-    """
+class Shares(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a report shows of one column; `rows` have a value. `shares` are of each category in
+    `values`, or of the bins between the deciles."""
 
     type: Kind
     rows: Rows
@@ -37,6 +35,13 @@ class Distribution(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     values: tuple[str, ...] = ()
     mean: Number = 0.0
     sd: Spread = 0.0
+
+
+class Distribution(Shares, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One column, with what others are compared with. Bins are (edges[i-1], edges[i]]; `quantiles`
+    stand at 0, 1/200, ..., 1. The first and the last are rounded away from the others, as the
+    smallest and largest value are of one person."""
+
     edges: tuple[Number, ...] = ()
     quantiles: tuple[Number, ...] = ()
 
