@@ -8,6 +8,7 @@ import datetime as dt
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,9 @@ DUMMY = HERE / "project"
 PYTHONPATH = os.pathsep.join([str(GENERATED / "engine"), str(DUMMY / "src")])
 os.environ["PYTHONPATH"] = PYTHONPATH
 os.environ["MLRELEASE_PROJECT"] = "dummy.project:project"
+REAL_DATA = HERE.parents[2] / "shared" / "data"  # beside some checkouts
+if REAL_DATA.is_dir():
+    os.environ.setdefault("SHARED_DATA", str(REAL_DATA))
 
 PARAMS = """\
 task: classification
@@ -84,6 +88,18 @@ def add_code(root: Path) -> None:
     away = shutil.ignore_patterns("__pycache__")
     shutil.copytree(GENERATED / "engine", root / "engine", ignore=away)
     shutil.copytree(DUMMY, root, ignore=away, dirs_exist_ok=True)
+
+
+def add_image(root: Path) -> None:
+    """What an image is built from: the code, the default settings, and what the Dockerfile asks."""
+    add_code(root)
+    for name in ("Dockerfile", ".dockerignore"):
+        shutil.copy(GENERATED / name, root)
+    for name in ("params", "policy"):
+        shutil.copy(GENERATED / f"{name}.classification.yaml", root / f"{name}.yaml")
+    for name in ("LICENSE", "README.md"):
+        (root / name).write_text("The dummy project.\n")
+    (root / ".python-version").write_text(f"3.{sys.version_info[1]}\n")
 
 
 def commit_all(root: Path) -> git.Git:

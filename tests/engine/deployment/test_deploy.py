@@ -31,12 +31,12 @@ KILLED = """
 import importlib, os, pathlib, signal, sys
 package, root, state, where, when = sys.argv[1:]
 load = lambda name: importlib.import_module(package + "." + name)
-deploy, workspace = load("release.deploy"), load("release.workspace")
-releases, ledger = load("release.release"), load("release.ledger_branch")
+deploy, workspace = load("deployment.deploy"), load("workspace")
+releases, ledger = load("promotion.release"), load("records.ledger_branch")
 places = {
     "check": load("serving.golden"), "verify": releases, "append": ledger, "observe": deploy
 }
-owner = places.get(where, load("release.supervisor").Processes)
+owner = places.get(where, load("deployment.processes").Processes)
 real = getattr(owner, where)
 def killed(*arguments, **named):
     outcome = real(*arguments, **named) if when == "after" else None

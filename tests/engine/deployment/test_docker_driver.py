@@ -18,9 +18,9 @@ from mlrelease.packages import docker_cli as docker_command, image
 from mlrelease.rehearsal import sandbox
 from mlrelease.serving import golden
 from mlrelease.storage import registry
-from tests.engine.conftest import BETTER, PARAMS, POLICY, PYTHONPATH, SIMPLE
+from tests.engine.conftest import BETTER, PARAMS, POLICY, PYTHONPATH, SIMPLE, add_image
 from tests.engine.deployment.docker_world import World, forget, load, remove, wait_for
-from tests.engine.packages.test_image import NO_DOCKER, PROJECT, derived
+from tests.engine.packages.test_image import NO_DOCKER, derived
 from tests.engine.storage.registry_server import Server
 
 docker = docker_command.docker
@@ -40,14 +40,16 @@ def killed(*arguments, **named):
         real(*arguments, **named)
     os.kill(os.getpid(), signal.SIGKILL)
 setattr(APIClient, step, killed)
-here = load("release.workspace").Workspace(pathlib.Path(root), pathlib.Path(state))
-load("release.deploy").deploy(here, "production", True, "docker")
+here = load("workspace").Workspace(pathlib.Path(root), pathlib.Path(state))
+load("deployment.deploy").deploy(here, "production", True, "docker")
 """
 
 
 @pytest.fixture(scope="module")
-def made(server: Server) -> Iterator[World]:
-    with pytest.MonkeyPatch.context() as patch, sandbox.sandbox(PROJECT) as scene:
+def made(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    root = tmp_path_factory.mktemp("made")
+    add_image(root)
+    with pytest.MonkeyPatch.context() as patch, sandbox.sandbox(root) as scene:
         for name in ("TRUST", "GITHUB_TOKEN", "REGISTRY_PASSWORD", "GITHUB_SERVER_URL"):
             patch.delenv(name, raising=False)
         policy = yaml.safe_load(POLICY) | {"environments": {"staging": {}, "production": {}}}

@@ -119,7 +119,7 @@ def scraped(first_release: Path, tmp_path_factory: pytest.TempPathFactory) -> It
             *(sys.executable, "-m", serving_app.__name__, "--directory", str(model)),
             *("--version", "1", "--port", str(port), "--log", str(folder / "predictions.jsonl")),
         ],
-        cwd=ROOT / "src",
+        cwd=ROOT,
     )
     prometheus = subprocess.Popen(
         [

@@ -20,13 +20,12 @@ from mlrelease.scoring import artifact, contents
 from mlrelease.serving import golden
 from mlrelease.storage import registry
 from mlrelease.verification import attestation
-from tests.engine.conftest import GENERATED
+from tests.engine.conftest import add_image
 from tests.engine.deployment.docker_world import forget, remove
 from tests.engine.storage import registry_server
 from tests.engine.storage.registry_server import HASH, Server
 
 docker = docker_command.docker
-PROJECT = GENERATED
 BASE_IMAGE = os.environ.get("BASE_IMAGE")  # what the tests themselves are not told
 LABELS, LAYERS = "{{json .Config.Labels}}", "{{json .RootFS.Layers}}"
 
@@ -70,11 +69,13 @@ class Made:
 
 
 @pytest.fixture(scope="module")
-def made(server: Server) -> Iterator[Made]:
-    """This very project, as a repository of its own, with its candidate packaged as an image."""
+def made(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    """The dummy project, as a repository of its own, with its candidate packaged as an image."""
     if NO_DOCKER:
         pytest.skip(NO_DOCKER)
-    with pytest.MonkeyPatch.context() as patch, sandbox.sandbox(PROJECT) as scene:
+    root = tmp_path_factory.mktemp("made")
+    add_image(root)
+    with pytest.MonkeyPatch.context() as patch, sandbox.sandbox(root) as scene:
         for name in ("TRUST", "GITHUB_TOKEN", "REGISTRY_PASSWORD", "GITHUB_SERVER_URL"):
             patch.delenv(name, raising=False)
         scene.candidate({})

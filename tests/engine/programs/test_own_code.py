@@ -142,10 +142,10 @@ def test_libraries_that_cannot_be_had_leave_what_runs_and_propose_nothing(
     deployed: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = deploy.deploy(deployed.here, "production")
-    text = (deployed.here.root / "pyproject.toml").read_text()
+    text = (deployed.here.root / "engine" / "pyproject.toml").read_text()
     wanted = re.sub('"msgspec==[^"]*"', '"msgspec==0.0.1"', text)
     assert wanted != text
-    deployed.commit("pyproject.toml", wanted)
+    deployed.commit("engine/pyproject.toml", wanted)
     release_both(deployed, BETTER)
     for name in ("UV_OFFLINE", "PIP_NO_INDEX"):
         monkeypatch.setenv(name, "1")

@@ -127,9 +127,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """A repository on github.com where all is as it should be."""
     world = World(tmp_path / "tides")
     rules = (settings.RULESET, settings.LEDGER_RULESET, settings.KEY_RULESET)
-    for name in ("CODEOWNERS", *rules, "policy.yaml", "params.yaml"):
+    for name in ("CODEOWNERS", *rules):
         (world.root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PROJECT / name, world.root / name)
+    for name in ("policy", "params"):
+        shutil.copy(PROJECT / f"{name}.classification.yaml", world.root / f"{name}.yaml")
     (world.root / "CODEOWNERS").write_text(OWNERS)
     world.git("init", "--quiet")
     world.git("config", "user.name", "Ann")

@@ -16,12 +16,12 @@ from mlrelease.training import train
 from tests.engine.conftest import PARAMS, PYTHONPATH
 
 CODE = """
-import importlib, pathlib, sys
-package = importlib.import_module(sys.argv[1])
-config = importlib.import_module(sys.argv[1] + ".config")
-train = importlib.import_module(sys.argv[1] + ".pipeline.train")
-root = pathlib.Path(sys.argv[2])
-done = train.train(read(root / "params.yaml", Params), root, root / sys.argv[3])
+import pathlib, sys
+from mlrelease.objects import read
+from mlrelease.params import Params
+from mlrelease.training import train
+root = pathlib.Path(sys.argv[1])
+done = train.train(read(root / "params.yaml", Params), root, root / sys.argv[2])
 print(done.model, done.holdout, done.train)
 """
 ESTIMATORS = ["logistic_regression", "random_forest", "hist_gradient_boosting"]
@@ -36,12 +36,11 @@ def params(**changes: object) -> Params:
 def test_two_processes_give_the_same_digest(project: Path, estimator: str) -> None:
     content = yaml.safe_load(PARAMS) | {"model": {"estimator": estimator}}
     (project / "params.yaml").write_text(yaml.safe_dump(content))
-    package = train.__name__.split(".")[0]
     outputs = [
         subprocess.run(
-            [sys.executable, "-c", CODE, package, str(project), name],
+            [sys.executable, "-c", CODE, str(project), name],
             capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed,
-            "PYTHONPATH": PYTHONPATH},
+            "PYTHONPATH": PYTHONPATH, "MLRELEASE_PROJECT": "dummy.project:project"},
         ).stdout
         for name, seed in (("one", "1"), ("two", "14194"))
     ]  # fmt: skip
