@@ -1,6 +1,7 @@
 """`model doctor` and `model setup-github` against answers of GitHub that each test chooses."""
 
 import copy
+import hashlib
 import io
 import json
 import re
@@ -459,6 +460,22 @@ def test_people_own_production_too(world: World) -> None:
     world.answers["/users/ben"] = (500, {})
     (world.root / "CODEOWNERS").write_text("* @ben\n")
     assert world.checks()["code owners"][-1].message.startswith("cannot be checked")
+
+
+def test_a_change_of_the_engine_is_named(tmp_path: Path) -> None:
+    place = tmp_path / "engine" / "mlrelease"
+    place.mkdir(parents=True)
+    (place / "gate.py").write_text("LIMIT = 1\n")
+    sums = f"{hashlib.sha256(b'LIMIT = 1' + bytes([10])).hexdigest()}  mlrelease/gate.py\n"
+    assert list(doctor.engine(tmp_path)) == [], "a project may have it as a dependency"
+    (tmp_path / "engine" / "SHA256SUMS").write_text(sums)
+    assert [check.state for check in doctor.engine(tmp_path)] == ["ok"]
+    for name, content in (("gate.py", "LIMIT = 0\n"), ("added.py", "")):
+        before = (place / name).read_text() if (place / name).exists() else None
+        (place / name).write_text(content)
+        (check,) = doctor.engine(tmp_path)
+        assert (check.state, f"engine/mlrelease/{name}" in check.message) == ("FAILED", True)
+        (place / name).unlink() if before is None else (place / name).write_text(before)
 
 
 def test_labels_are_exactly_those_that_are_used() -> None:

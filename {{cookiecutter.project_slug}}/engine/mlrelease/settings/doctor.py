@@ -2,16 +2,20 @@
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+from mlrelease import __version__
 from mlrelease.errors import InputError, ModelError
+from mlrelease.files import sha256
 from mlrelease.github.api import GitHubError
 from mlrelease.github.settings import NOT_VISIBLE, Check, Settings
 from mlrelease.records.git import EMAIL, Git
 from mlrelease.settings import findings, owners, protection, rulesets
 from mlrelease.settings.steps import SETUP
+from mlrelease.training.inputs import files_below
 from mlrelease.workspace import Workspace
 
-AGAIN = "model doctor"
+AGAIN, SUMS = "model doctor", "SHA256SUMS"
 TOKEN = "export GITHUB_TOKEN=$(gh auth token)"  # noqa: S105 - a command, no secret
 CHECKS: dict[str, Callable[[Settings], Iterator[Check]]] = {
     "token": findings.token,
@@ -35,6 +39,7 @@ CHECKS: dict[str, Callable[[Settings], Iterator[Check]]] = {
 def examine(here: Workspace) -> Iterator[Check]:
     """The clone, then access, then GitHub's side as far as the token sees it."""
     yield from clone(here.git)
+    yield from engine(here.root)
     yield from access(here)
     if here.github is None:
         return
@@ -104,6 +109,29 @@ def clone(git: Git) -> Iterator[Check]:
     else:
         how = ("git config user.name NAME", "git config user.email ADDRESS")
         yield Check("identity", "note", f"not set: promotions are by {EMAIL}", how)
+
+
+def engine(root: Path) -> Iterator[Check]:
+    """Whether the engine's folder holds what it came with. That guards against accidents: whoever
+    changes it on purpose changes the list, too."""
+    place = root / "engine"
+    if not (place / SUMS).is_file():
+        return
+    listed = {}
+    for line in (place / SUMS).read_text(encoding="utf-8").splitlines():
+        digest, _, name = line.partition("  ")
+        listed[name] = digest
+    found = {path.relative_to(place).as_posix(): path for path in files_below(place)}
+    digests = {
+        name: sha256(path.read_bytes()).removeprefix("sha256:") for name, path in found.items()
+    }
+    wrong = [n for n in sorted({*listed, *found} - {SUMS}) if digests.get(n) != listed.get(n)]
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        how = ("git checkout -- engine", "or see engine/README.md, to change it on purpose")
+        yield Check("engine", "FAILED", f"engine/{wrong[0]}{more}: changed by hand", how)
+    else:
+        yield Check("engine", "ok", f"mlrelease {__version__}, as it came")
 
 
 def access(here: Workspace) -> Iterator[Check]:
