@@ -1,16 +1,17 @@
 """A baked project's own checks, for both tasks, in one environment that they share."""
 
+import json
 import resource
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from .conftest import PYTHON_VERSION, TASKS, BakedProject, Baker, make, run
-from .github.engines import missing
 
 pytestmark = pytest.mark.slow
-
-REAL_DATA = Path(__file__).parents[2] / "shared" / "data"  # beside some checkouts
 
 
 @pytest.fixture(scope="module", params=TASKS)
@@ -37,27 +38,71 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def test_its_own_checks_are_green(
-    project: BakedProject, venv: Path, request: pytest.FixtureRequest
-) -> None:
-    """Lint, strict types, tests, and their coverage of at least 90 %. Where there is Docker, those
-    of the container image too; on a machine without, they skip and the coverage holds as well.
-
-    The tests are the same bytes for both tasks, so those that release models and start services
-    run once.
-    """
-    if "[regression]" in request.node.name:
-        printed = make(project, venv, "lint") + make(project, venv, "test-fast")
-    else:
-        given = {"SHARED_DATA": str(REAL_DATA)} if REAL_DATA.is_dir() else {}
-        if not missing():
-            given |= request.getfixturevalue("engines").environment()
-        printed = make(project, venv, "check", **given)
-        assert "Required test coverage of 90" in printed
-        assert "TOTAL" in printed
+def test_its_own_checks_are_green(project: BakedProject, venv: Path) -> None:
+    """Lint, strict types and the project's own tests: half a minute, whatever the engine's take."""
+    printed = make(project, venv, "check")
 
     assert "no issues found" in printed  # mypy
     assert " passed" in printed
+    assert "TOTAL" in printed  # what they cover
+
+
+def test_a_change_of_the_engine_is_not_clean(project: BakedProject, venv: Path) -> None:
+    path = project.path / "engine" / "mlrelease" / "plain.py"
+    before = path.read_text()
+    path.write_text(before + "# By hand.\n")
+    try:
+        with pytest.raises(AssertionError, match="engine/ was changed: see engine/README.md"):
+            make(project, venv, "lint")
+    finally:
+        path.write_text(before)
+
+
+def test_a_policy_that_refuses_nothing_is_named(project: BakedProject, venv: Path) -> None:
+    """The project's own negative control, and what it says to set."""
+    path = project.path / "policy.yaml"
+    before = path.read_text()
+    metric = "r2: {min: -9}" if "r2:" in before else "accuracy: {min: 0.01}"
+    policy = yaml.safe_load(before)
+    policy["metrics"] = yaml.safe_load(metric)
+    policy.pop("slices", None)
+    path.write_text(yaml.safe_dump(policy))
+    command = (str(venv / "bin" / "python"), "-m", "pytest", "-q", "-k", "learned_nothing")
+    try:
+        with pytest.raises(AssertionError, match=r"(?s)shuffled answers. Set one of:.*metrics\."):
+            run(*command, cwd=project.path)
+    finally:
+        path.write_text(before)
+
+
+def test_the_engine_may_be_a_dependency(project: BakedProject, venv: Path, tmp_path: Path) -> None:
+    """A wheel instead of the folder: the same model, and the whole life of it."""
+    if "classification" not in str(project.path):
+        pytest.skip("one of both tasks is enough")
+    model = str(venv / "bin" / "model")
+    trained = json.loads(run(model, "train", "--json", cwd=project.path).stdout)["model"]
+    root, python = tmp_path / "project", str(tmp_path / "venv" / "bin" / "python")
+    shutil.copytree(
+        project.path, root, ignore=shutil.ignore_patterns(".git", "candidate", ".model")
+    )
+    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+    run(uv, "build", "--quiet", "--wheel", "--out-dir", str(tmp_path), "engine", cwd=root)
+    (wheel,) = tmp_path.glob("*.whl")
+    shutil.rmtree(root / "engine")
+    text = (root / "pyproject.toml").read_text()
+    version = wheel.name.split("-")[1]
+    named = f'dependencies = ["mlrelease[training]=={version}"]'
+    (root / "pyproject.toml").write_text(text.replace("dependencies = []", named, 1))
+    run(uv, "venv", "--quiet", "--python", sys.executable, str(tmp_path / "venv"), cwd=root)
+    install = (uv, "pip", "install", "--quiet", "--python", python, "--find-links", str(tmp_path))
+    run(*install, "--editable", ".", cwd=root)
+    for command in (("init", "--quiet", "-b", "main"), ("add", "--all")):
+        run("git", *command, cwd=root)
+    run("git", "-c", "user.name=T", "-c", "user.email=t@e.org", "commit", "-qm", "Start", cwd=root)
+
+    model = str(tmp_path / "venv" / "bin" / "model")
+    assert json.loads(run(model, "train", "--json", cwd=root).stdout)["model"] == trained
+    assert "the rules hold" in run(model, "rehearse", cwd=root).stdout
 
 
 def test_it_rehearses_the_life_of_a_model(project: BakedProject, venv: Path) -> None:
