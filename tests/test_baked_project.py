@@ -52,7 +52,7 @@ def test_a_change_of_the_engine_is_not_clean(project: BakedProject, venv: Path) 
     before = path.read_text()
     path.write_text(before + "# By hand.\n")
     try:
-        with pytest.raises(AssertionError, match="engine/ was changed: see engine/README.md"):
+        with pytest.raises(AssertionError, match=r"engine/ was changed: see engine/README\.md"):
             make(project, venv, "lint")
     finally:
         path.write_text(before)
