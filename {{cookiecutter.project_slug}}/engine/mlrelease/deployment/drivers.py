@@ -6,6 +6,7 @@ killed at any point is finished by the next.
 
 import fcntl
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mlrelease.environments import Environment
 from mlrelease.errors import RefusedError
+from mlrelease.files import open_lock
 from mlrelease.records.git import Git
 from mlrelease.serving.golden import authorization
 from mlrelease.workspace import Workspace
@@ -147,10 +149,10 @@ def exclusive(folder: Path) -> Iterator[None]:
     """Hold the lock of an environment's folder.
 
     Raises:
-        RefusedError: Another deployment does.
+        RefusedError: Another deployment does, or it is a link.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "deploy.lock").open("w") as lock:
+    with os.fdopen(open_lock(folder / "deploy.lock")) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

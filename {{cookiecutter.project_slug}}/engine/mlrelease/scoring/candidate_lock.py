@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mlrelease.errors import ModelError, RefusedError
+from mlrelease.files import open_lock
 
 LOCK = ".lock"
 # As `temporary_beside` and `write_atomically` name them.
@@ -32,12 +33,12 @@ def writing(candidate: Path) -> Iterator[None]:
     ends. Others are refused at once: a training can take hours, and a queue would train twice.
 
     Raises:
-        RefusedError: Another process holds it.
+        RefusedError: Another process holds it, or it is a link.
         ModelError: The disk is full, or the folder may not be written.
     """
     try:
         candidate.mkdir(parents=True, exist_ok=True)
-        with (candidate / LOCK).open("w") as lock:
+        with os.fdopen(open_lock(candidate / LOCK)) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
