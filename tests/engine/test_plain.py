@@ -42,6 +42,26 @@ def test_no_line_is_a_command_to_github(monkeypatch: pytest.MonkeyPatch) -> None
     assert shown.replace(plain.BREAK, "") == text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "_www.evil.example", "site_www.evil.example", "WWW.evil.example", "xwww.evil.example",
+        "https://evil.example", "_@owner", "a@-b.example", "a@.b.example", "#1", "_GH-1",
+        ":tada:", "sha256:tada:", f"sha256:{'a' * 64}:", "sha256:100:", "[skip ci]",
+    ],
+)  # fmt: skip
+def test_no_text_links_mentions_or_decorates(text: str) -> None:
+    """What GitHub looks for, with whatever stands before it."""
+    for shown in (plain.message(f"release {text}"), plain.message(text)):
+        assert plain.BREAK in shown
+        assert shown.replace(plain.BREAK, "").endswith(text)
+
+
+@pytest.mark.parametrize("text", ["C# and F#", f"sha256:{'a' * 64}", "a: b", "HIGH-risk", "www"])
+def test_text_that_links_nothing_stays_as_it_is(text: str) -> None:
+    assert plain.message(text) == text
+
+
 @pytest.mark.parametrize("attack", [*ATTACKS, "plain", "\U000e0041"])
 def test_json_says_the_same_and_hides_nothing(attack: str) -> None:
     facts = {"reason": attack, "more": ["ä", 1]}

@@ -266,13 +266,106 @@ def test_rows_that_got_another_key_are_known_all_the_same(tmp_path: Path) -> Non
     """An export that numbers its rows, which came in another order."""
     keyed: dict[str, Any] = {"key": ["id"], "drop": ["clinic", "day"]}
     old = fit(tmp_path / "old", patients(), MEMORY, **keyed)
-    again = patients().sample(frac=1, random_state=3).assign(id=np.arange(len(patients())))
-    candidate = fit(tmp_path / "c", again, **keyed)
+    candidate = fit(tmp_path / "c", renumbered(patients()), **keyed)
     found, scored = judge(candidate, old)
     seen = set(named(old.rows[~old.rows["id"].isin(old.holdout["id"])]))
     compared = np.array(named(candidate.holdout))[shared(found, scored)]
     assert not seen & set(map(tuple, compared))
     assert found.compared_rows != found.rows
+
+
+def renumbered(rows: pd.DataFrame) -> pd.DataFrame:
+    """An export that numbers its rows, in another order."""
+    return rows.sample(frac=1, random_state=3).assign(id=np.arange(len(rows)))
+
+
+def other_id(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(uuid=[f"u{n}" for n in np.random.default_rng(1).permutation(len(rows))])
+
+
+@pytest.mark.parametrize(
+    ("rows", "split_key"),
+    [
+        (renumbered(patients()), {"drop": ["id", "clinic", "day"]}),
+        (other_id(renumbered(patients())), {"key": ["uuid"], "drop": ["id", "clinic", "day"]}),
+    ],
+    ids=["no key any more", "another key"],
+)
+def test_a_key_that_is_none_any_more_hides_no_row(
+    tmp_path: Path, rows: pd.DataFrame, split_key: dict[str, Any]
+) -> None:
+    old = fit(tmp_path / "old", patients(), MEMORY, key=["id"], drop=["clinic", "day"])
+    found, scored = judge(candidate := fit(tmp_path / "c", rows, **split_key), old)
+    seen = set(named(old.rows)) - set(named(old.holdout))
+    unseen = [name not in seen for name in named(candidate.holdout)]
+    assert shared(found, scored).tolist() == unseen
+
+
+def test_rows_that_were_fitted_twice_and_got_another_key_are_known(tmp_path: Path) -> None:
+    """Rows of the rarer class are often repeated before training."""
+    twice = pd.concat([patients()] * 2, ignore_index=True).assign(id=lambda f: np.arange(len(f)))
+    keyed: dict[str, Any] = {"key": ["id"], "drop": ["clinic", "day"]}
+    old = fit(tmp_path / "old", twice, MEMORY, split_by={"holdout": 0.4}, **keyed)
+    candidate = fit(tmp_path / "c", renumbered(patients()), **keyed)
+    found, scored = judge(candidate, old)
+    compared = named(candidate.holdout[shared(found, scored)])
+    assert not set(named(old.rows[learned(old)])) & set(compared)
+
+
+def learned(model: Trained) -> np.ndarray:
+    """Which rows it was fitted on, by their key."""
+    exact = fitted.naming({"key": ["id"]})
+    return fitted.among(model.rows, model.hashes, ["id"], exact)
+
+
+@pytest.mark.parametrize(
+    "split_by", [{"holdout": 0.3}, {"by": "group", "column": "clinic", "holdout": 0.3}]
+)
+def test_no_candidate_is_judged_on_copies_of_its_own_training_rows(
+    tmp_path: Path, split_by: dict[str, Any]
+) -> None:
+    """The same rows came again, under other names."""
+    again = patients().assign(id=lambda f: f["id"] + len(f), clinic=lambda f: "new " + f["clinic"])
+    rows = pd.concat([patients(), again], ignore_index=True)
+    drop = ["day"] if split_by.get("by") else ["day", "clinic"]
+    candidate = fit(tmp_path / "c", rows, LINEAR, split_by, key=["id"], drop=drop)
+    found, _ = judge(candidate, candidate)
+    asked = rows["id"].isin(candidate.holdout["id"])
+    assert 20 <= found.rows < 200
+    assert not set(named(rows[learned(candidate)])) & set(named(rows[asked]))
+    assert found.copies == len(rows) - learned(candidate).sum() - asked.sum() > 50
+    assert f"**Left out**: {found.copies} more rows were held out" in gate_text(found)
+
+
+def test_copies_with_the_digits_of_float32_are_left_out_where_there_is_no_key(
+    tmp_path: Path,
+) -> None:
+    """Two sources of the same rows, which the model cannot tell apart."""
+    short = patients().astype(dict.fromkeys(MEASURES, "float32")).astype(
+        dict.fromkeys(MEASURES, "float64")
+    )  # fmt: skip
+    candidate = fit(tmp_path / "c", pd.concat([patients(), short], ignore_index=True))
+    held = candidate.holdout[MEASURES].astype("float32")
+    assert not fitted.among(held, candidate.hashes, MEASURES).any()
+    assert judge(candidate, candidate)[0].copies > 50
+
+
+def test_what_comes_again_on_a_later_day_stays_in_the_holdout(tmp_path: Path) -> None:
+    later = patients().assign(day="2026-05-01")
+    rows = pd.concat([patients(), later], ignore_index=True)
+    candidate = fit(tmp_path / "c", rows, LINEAR, TIME, **BY_TIME)
+    assert (candidate.holdout["day"] == "2026-05-01").sum() == len(patients())
+    assert judge(candidate, candidate)[0].copies == 0
+
+
+def test_a_column_that_became_whole_numbers_of_float32_hides_no_row(tmp_path: Path) -> None:
+    account = np.random.default_rng(2).integers(2**24, 2**25, len(patients())) | 1
+    rows = patients().assign(account=account)
+    old = fit(tmp_path / "old", rows, MEMORY)
+    candidate = fit(tmp_path / "c", rows.assign(account=account.astype("float32").astype("int64")))
+    found, scored = judge(candidate, old)
+    unseen = [name not in old.seen for name in named(candidate.holdout)]
+    assert shared(found, scored).tolist() == unseen
 
 
 def test_a_true_false_column_that_became_numbers_hides_no_row(tmp_path: Path) -> None:

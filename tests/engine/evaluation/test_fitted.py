@@ -14,8 +14,8 @@ NUMBERS = st.floats(allow_nan=True, allow_infinity=False) | st.integers(-(2**53)
 TEXTS = st.text(max_size=5) | st.sampled_from(["", "1", "1.5", "nan", "NA", "True", "-0"])
 
 
-def cells(values: object) -> list[int]:
-    table = fitted.hashed(pd.DataFrame({"x": values}), ["x"])
+def cells(values: object, exact: tuple[str, ...] = ()) -> list[int]:
+    table = fitted.hashed(pd.DataFrame({"x": values}), ["x"], exact)
     assert table["x"].dtype == np.uint32
     return [int(value) for value in table["x"]]
 
@@ -34,9 +34,12 @@ def test_one_value_has_one_hash_whatever_it_is_read_as() -> None:
 
 
 def test_names_that_stand_side_by_side_are_told_apart() -> None:
-    """As the numbers of orders or customers are, beyond what float32 holds."""
+    """As the numbers of orders or customers are, beyond what float32 holds; as text, also beyond
+    what float64 holds."""
     names = np.arange(123_456_000, 123_466_000)
-    assert len(set(cells(names))) > 9_990
+    assert len(set(cells(names, ("x",)))) > 9_990
+    assert cells(names.astype(str), ("x",)) == cells(names, ("x",))
+    assert len(set(cells([f"20240101{name}" for name in names], ("x",)))) > 9_990
     assert len(set(cells([f"order {name}" for name in names]))) > 9_990
 
 
@@ -58,6 +61,27 @@ def test_a_row_is_found_by_the_columns_that_are_asked_for() -> None:
     assert fitted.among(rows, known, ["x"]).tolist() == [True, True, False]
     assert fitted.among(rows, known, ["x", "y"]).tolist() == [True, False, False]
     assert fitted.among(rows, known.head(0), ["x"]).tolist() == [False] * 3
+
+
+def test_rows_that_look_alike_are_told_apart_by_a_value_of_their_own() -> None:
+    """Copies of one row tell as one does; rows with the same few values tell nothing."""
+    rows = pd.DataFrame({"x": [7.5, 7.5, 1, 1, 1, 2], "y": list("aaaabb")})
+    known = fitted.hashed(rows, ["x", "y"])
+    told = fitted.among(rows, known, ["x", "y"], telling=True)
+    assert told.tolist() == [True, True, False, False, True, True]
+    assert fitted.among(rows, known, ["x", "y"]).all()
+    few = fitted.among(rows, known, ["y"], telling=True)
+    assert not few.any()
+
+
+def test_copies_of_a_row_that_is_like_no_other_are_told_apart() -> None:
+    """Each of its values is somewhere else too."""
+    rows = pd.DataFrame({"x": [1, 1, 1, 2, 3], "y": [5, 5, 6, 5, 7], "z": [8, 8, 9, 9, 8]})
+    known = fitted.hashed(rows, ["x", "y", "z"])
+    assert fitted.among(rows, known, ["x", "y", "z"], telling=True).all()
+    near = pd.concat([rows, pd.DataFrame({"x": [1], "y": [5], "z": [9]})], ignore_index=True)
+    told = fitted.among(near, fitted.hashed(near, ["x", "y", "z"]), ["x", "y", "z"], telling=True)
+    assert told.tolist() == [False, False, True, True, True, True]
 
 
 def test_what_stands_in_other_columns_is_another_row() -> None:

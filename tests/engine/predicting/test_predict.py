@@ -182,7 +182,7 @@ def test_a_column_of_any_type_can_be_written_beside_answers_and_rejects(
         source = tmp_path / "in.parquet"
         pq.write_table(pa.Table.from_pandas(frame).append_column("more", values), source)
         for kind in (".csv", ".parquet"):
-            found = predict.predict(model, source, tmp_path / f"out{kind}")
+            found = predict.predict(model, source, tmp_path / f"out{kind}", overwrite=True)
             assert (found.scored, found.rejected) == (1, 1)
         good, bad = order.index(0), order.index(1)
         typed = pq.read_table(tmp_path / "out.parquet")["more"].combine_chunks()
@@ -281,7 +281,7 @@ def test_mended_rejects_can_be_scored(model: Path, tmp_path: Path) -> None:
     again = predict.predict(model, write(mended, tmp_path / "mended.csv"), tmp_path / "more.csv")
     assert again.scored == 2
     broken = write(mended.assign(income=[1.0, np.nan]), tmp_path / "broken.csv")
-    more = predict.predict(model, broken, tmp_path / "more.csv")
+    more = predict.predict(model, broken, tmp_path / "more.csv", overwrite=True)
     assert pd.read_csv(str(more.rejects)).columns.tolist() == mended.columns.tolist()
 
 
@@ -319,8 +319,66 @@ def test_without_rejects_an_older_file_of_them_goes_away(model: Path, tmp_path: 
     source, out = write(with_faults(), tmp_path / "in.csv"), tmp_path / "out.csv"
     old = Path(str(predict.predict(model, source, out).rejects))
     assert old.exists()
-    assert predict.predict(model, write(table(3), source), out).rejects is None
+    again = predict.predict(model, write(table(3), source), out, overwrite=True)
+    assert again.rejects is None
     assert not old.exists()
+
+
+@pytest.mark.parametrize("header", ["time,sensor,value", "id,probability", "id,label,probability"])
+def test_somebodys_csv_is_not_replaced_whatever_its_columns_are_called(
+    model: Path, regression: Path, tmp_path: Path, header: str
+) -> None:
+    """Not even what looks like our answers: other programs have such columns too."""
+    source, out = write(table(3), tmp_path / "in.csv"), tmp_path / "out.csv"
+    for directory in (model, regression):
+        out.write_text(f"{header}\n1,a,1\n")
+        with pytest.raises(errors.RefusedError, match="already; replace it with --overwrite"):
+            predict.predict(directory, source, out)
+        assert out.read_text() == f"{header}\n1,a,1\n"
+        assert predict.predict(directory, source, out, overwrite=True).scored == 3
+        assert len(read(out)) == 3
+
+
+def test_a_parquet_file_is_replaced_only_where_an_earlier_run_wrote_it(
+    model: Path, tmp_path: Path
+) -> None:
+    source, out = write(table(3), tmp_path / "in.csv"), tmp_path / "out.parquet"
+    theirs = table(2).assign(probability=0.5)
+    theirs.to_parquet(out)
+    with pytest.raises(errors.RefusedError, match="was not written by this command"):
+        predict.predict(model, source, out)
+    assert read(out).equals(theirs)
+    for overwrite in (True, False):  # now it is ours
+        assert predict.predict(model, source, out, overwrite=overwrite).scored == 3
+
+
+@pytest.mark.parametrize("kind", [".csv", ".parquet"])
+def test_answers_go_where_a_link_leads(model: Path, tmp_path: Path, kind: str) -> None:
+    source, elsewhere = write(with_faults(), tmp_path / "in.csv"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    out, link = elsewhere / "scores", tmp_path / f"link{kind}"
+    out.touch()
+    link.symlink_to(out)
+    found = predict.predict(model, source, link)
+    assert link.readlink() == out
+    kept = pq.read_table(out) if kind == ".parquet" else pd.read_csv(out)
+    assert len(kept) == found.scored == 8
+    assert found.rejects == f"{out}.rejects.csv"
+    Path(found.rejects).rename(tmp_path / "theirs.csv")
+    Path(found.rejects).symlink_to(tmp_path / "theirs.csv")
+    with pytest.raises(errors.RefusedError, match=r"rejects\.csv: is a link"):
+        predict.predict(model, source, link, overwrite=True)
+    assert len(pd.read_csv(tmp_path / "theirs.csv")) == 2
+
+
+def test_a_link_in_the_place_of_the_parts_is_not_followed(model: Path, tmp_path: Path) -> None:
+    source, theirs = write(table(3), tmp_path / "in.csv"), tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "rejects").write_text("mine")
+    (tmp_path / ".out.csv.work").symlink_to(theirs)
+    with pytest.raises(errors.RefusedError, match=r"work: is a link"):
+        predict.predict(model, source, tmp_path / "out.csv")
+    assert (theirs / "rejects").read_text() == "mine"
 
 
 @pytest.mark.parametrize(("limit", "fine"), [(0, False), (1, False), (2, True), (None, True)])
@@ -330,10 +388,11 @@ def test_more_rejects_than_allowed_are_refused(
     source, out = write(with_faults(), tmp_path / "in.csv"), tmp_path / "out.csv"
     out.write_text("of yesterday,probability\n1,0.5\n")
     if fine:
-        assert predict.predict(model, source, out, max_rejects=limit).rejected == 2
+        found = predict.predict(model, source, out, max_rejects=limit, overwrite=True)
+        assert found.rejected == 2
         return
     with pytest.raises(errors.RefusedError, match="2 of 10 rows read get no answer, more than"):
-        predict.predict(model, source, out, max_rejects=limit)
+        predict.predict(model, source, out, max_rejects=limit, overwrite=True)
     assert out.read_text().startswith("of yesterday,")
     assert len(pd.read_csv(f"{out}.rejects.csv")) == 2
     assert not list(tmp_path.glob(".*"))
@@ -533,11 +592,12 @@ def test_the_command_says_what_became_of_the_rows(
     assert artifact.digest_of(model) in told
     assert f"2 rows rejected: {out}.rejects.csv" in told
     assert "1  income: is missing" in told
-    assert command(monkeypatch, source, out, "--model", model, "--json") == 0
+    again = (source, out, "--model", model, "--overwrite")
+    assert command(monkeypatch, *again, "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["reasons"] == {"income: is missing": 1, "ward: is no known category": 1}
     assert (facts["rows"], facts["scored"], facts["rejected"]) == (10, 8, 2)
-    assert command(monkeypatch, source, out, "--model", model, "--max-rejects", "1") == 1
+    assert command(monkeypatch, *again, "--max-rejects", "1") == 1
     assert command(monkeypatch, source, source, "--model", model) == 2
     assert capsys.readouterr().err.count("\n") == 2
 

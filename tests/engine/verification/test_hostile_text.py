@@ -34,13 +34,14 @@ ATTACKS = (
     "![p](https://e.example/p.png)", "[a](https://e.example)", "<https://e.example>", "[^1]",
     "<img src=x>", "<!-- x", "--> x", "</details>", "</code></summary>", "&#64;acme &lt;b&gt;",
     "@acme/team", "`@acme`", "me@example.org", "closes #1", "Fixes GH-1", "acme/churn#1",
-    "closes https://github.com/a/b/issues/1", "www.example.org", ":tada:", "$\\color{red}x$",
+    "closes https://github.com/a/b/issues/1", "www.example.org", "_www.example.org",
+    "me@-example.org", ":tada:", "sha256:tada:", "$\\color{red}x$",
     "a | b | c |", "x\t|\ty", "\\`x\\|\\", "`", "``` x\n# x", "**b** _i_ ~~s~~", "x\n- [x] y",
     "x\n> [!NOTE]\n> y", "\u202edrow", "\x1b[2Jx", "x\n::error::y", "x\x00y", "[skip ci]",
 )  # fmt: skip
 HARMLESS = "word"
 LINKS = (
-    r"@\w", r"#\w", r"(?i)\bGH-\d", r":[\w+-]+:", r"://", r"(?i)\bwww\.\w",
+    r"@[\w.-]", r"#\w", r"(?i)\bGH-\d", r":[\w+-]+:", r"://", r"(?i)www\.\w",
     r"[\u202a-\u202e\u2066-\u2069\x00-\x08\x0b-\x1f]",
 )  # fmt: skip
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])

@@ -1,16 +1,18 @@
 """Reading and writing files so that nobody ever sees half of one."""
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mlrelease.errors import InputError
+from mlrelease.errors import InputError, RefusedError
 
 TABLES = (".csv", ".parquet")  # the files of rows that we read
 
@@ -94,11 +96,31 @@ def short(digest: str | None) -> str:
     return digest.removeprefix("sha256:")[:12] if digest else "none"
 
 
+def open_lock(path: Path) -> int:
+    """Open a file for nothing but its lock: what it holds stays, and a link is not followed, since
+    whoever placed one there may mean a file of somebody. The caller closes the descriptor.
+
+    Raises:
+        RefusedError: It is a link, or no plain file.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        lock = os.open(path, flags, 0o644)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise
+    else:
+        if stat.S_ISREG(os.fstat(lock).st_mode):
+            return lock
+        os.close(lock)
+    raise RefusedError(f"{path}: is a link or no plain file, so it cannot be locked; remove it")
+
+
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Wait until no other process works in this folder, which environments share."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as lock:
+    with os.fdopen(open_lock(folder / ".lock")) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

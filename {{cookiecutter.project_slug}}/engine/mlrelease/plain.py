@@ -10,8 +10,8 @@ STYLES = re.compile("(\x1b\\[[01]m)")  # bold, and its end: our tables' headers
 # What GitHub makes links, pictures and closed issues of, wherever text is shown: @team, #1, GH-1,
 # :tada:, an address; and [skip ci]. It looks after Markdown's escapes are gone.
 LINKED = re.compile(
-    r"(@|#|\bGH-)(?=\w)|((?<!sha256):)(?=[\w+-]+(:|$))|(\w:)(?=//)|(\bwww)(?=\.)"
-    r"|(\[)(?=skip |no |ci )",
+    r"@(?=[\w.+-])|(#|(?<![^\W_])GH-)(?=\w)|:(?!(?<=sha256:)[0-9a-f]{64}$)(?=[\w+-]+(:|$))"
+    r"|\w:(?=//)|www(?=\.)|\[(?=skip |no |ci )",
     re.IGNORECASE,
 )
 

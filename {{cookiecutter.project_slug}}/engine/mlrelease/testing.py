@@ -55,7 +55,8 @@ class Case:
     @cached_property
     def divided(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The rows to fit on, and those that are held out."""
-        return train.divide(self.params, self.root)
+        fit_rows, holdout, _ = train.divide(self.params, self.root)
+        return fit_rows, holdout
 
     def trained(self, name: str = "model") -> str:
         """Train as `model train` does; the digest of the model."""

@@ -61,12 +61,18 @@ def train(
         text = f"inputs unchanged: {short(known)} is the candidate; nothing trained"
         emit(as_json, {"model": known, "trained": False}, text)
         return
+    from mlrelease.scoring.artifact import read_card
+    from mlrelease.scoring.contents import read
     from mlrelease.training.train import train as fit
 
     with working(f"training {here.params.model.estimator}"):
         candidate = fit(here.params, here.root, here.candidate)
     text = f"trained {here.params.model.estimator}: {short(candidate.model)} in candidate/"
-    emit(as_json, {"model": candidate.model, "key": candidate.key, "trained": True}, text)
+    copies = read_card(read(here.candidate / "model", candidate.model)).rows["copies"]
+    if copies:
+        text += f"\nleft out of the holdout: {copies} copies of rows that it was trained on"
+    facts = {"model": candidate.model, "key": candidate.key, "trained": True, "copies": copies}
+    emit(as_json, facts, text)
 
 
 @app.command()

@@ -66,6 +66,9 @@ def predict_verb(
         int | None,
         typer.Option(min=0, help="Write nothing if more rows get no answer. Default: if all do."),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace TARGET if it is there already.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Add the model's answers to a file of rows.
@@ -88,6 +91,7 @@ def predict_verb(
             version=version,
             prefix=prefix,
             max_rejects=max_rejects,
+            overwrite=overwrite,
             say=lambda line: echo(line, err=True),
             progress=progress,
         )

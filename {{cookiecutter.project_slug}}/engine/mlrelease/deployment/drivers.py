@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mlrelease.environments import Environment
 from mlrelease.errors import RefusedError
-from mlrelease.files import alone
+from mlrelease.files import alone, open_lock
 from mlrelease.records.git import Git
 from mlrelease.serving.golden import authorization
 from mlrelease.workspace import Workspace
@@ -160,10 +160,10 @@ def exclusive(folder: Path) -> Iterator[None]:
     """Hold the lock of an environment's folder.
 
     Raises:
-        RefusedError: Another deployment does.
+        RefusedError: Another deployment does, or it is a link.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "deploy.lock").open("a") as lock:
+    with os.fdopen(open_lock(folder / "deploy.lock")) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

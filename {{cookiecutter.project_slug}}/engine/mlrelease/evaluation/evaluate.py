@@ -104,6 +104,7 @@ def evaluate(
         incomparable=incomparable,
         compared_rows=None if scored.compared is None else int(scored.compared.sum()),
         refused=int(refused_rows.sum()), refused_column=refused_column,
+        copies=model.card.rows.get("copies", 0),
     ), scored  # fmt: skip
 
 

@@ -79,7 +79,8 @@ class Evaluation(Strict):
     `incomparable` says why a champion that exists could not be compared fairly. `compared_rows`: on
     how many rows it was, because it was fitted on the others; differences, decisions and the
     champion's figures are of these. `refused`: rows that the service would refuse, most of them for
-    `refused_column`; all figures are of the others.
+    `refused_column`; all figures are of the others. `copies`: rows that training left out of the
+    holdout, as copies of what the candidate was fitted on; no `rows`.
     """
 
     schema_version: Literal[1] = 1
@@ -98,6 +99,7 @@ class Evaluation(Strict):
     compared_rows: int | None = None
     refused: int = 0
     refused_column: str | None = None
+    copies: int = 0
 
     def write(self) -> str:
         """The file's text; equal evaluations give equal bytes."""

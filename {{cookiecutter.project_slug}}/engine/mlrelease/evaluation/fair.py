@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mlrelease.errors import InputError
-from mlrelease.evaluation.fitted import among
+from mlrelease.evaluation.fitted import among, key_of, naming
 from mlrelease.scoring.artifact import Model
 
 MIN_ROWS = 20  # of a part: training refuses fewer, and so does a comparison
@@ -36,13 +36,15 @@ def compared(
     rows = rival.card.rows.get("train")
     if len(fitted) != rows:
         raise InputError(f"its fitted rows are {len(fitted)}, its model card says {rows}")
-    names = _identity(model.card.split, rival.card.split, holdout, fitted)
+    ours, theirs = model.card.split, rival.card.split
+    names, exact = _identity(ours, theirs, holdout, fitted), naming(theirs)
     if not names:
         raise InputError("no column of the rows that it was fitted on is in this holdout")
-    seen = among(holdout, fitted, names)
-    rest = [name for name in common(holdout, fitted) if name not in names]
-    if rest:  # rows may have got new keys: the row itself tells, too
-        seen = seen | among(holdout, fitted, rest, once=True)
+    seen = among(holdout, fitted, names, exact)
+    named = naming(ours) | naming(theirs)
+    rest = [name for name in common(holdout, fitted) if name not in named]
+    if rest and rest != names:  # rows may have got new keys: the row itself tells, too
+        seen = seen | among(holdout, fitted, rest, exact, telling=True)
     unseen = ~seen
     left, known = int(unseen.sum()), f"of {len(holdout)} holdout rows it was not fitted on"
     if left < MIN_ROWS:
@@ -85,7 +87,7 @@ def _identity(
     shared = common(holdout, fitted)
     if ours.get("by") == "group" and (group := str(ours.get("column"))) in shared:
         return [group]
-    keys = _key(ours), _key(theirs)
+    keys = key_of(ours), key_of(theirs)
     key = min(keys, key=len)
     nested = key and key <= max(keys, key=len)
     return sorted(key) if nested and key <= set(shared) else shared
@@ -94,9 +96,3 @@ def _identity(
 def common(holdout: pd.DataFrame, fitted: pd.DataFrame) -> list[str]:
     """The columns that both have."""
     return [str(name) for name in fitted if name in holdout]
-
-
-def _key(split: dict[str, Any]) -> set[str]:
-    """The key's columns; a model card may be anybody's."""
-    key = split.get("key")
-    return set(map(str, key)) if isinstance(key, list) else set()

@@ -17,6 +17,9 @@ def notes(evaluation: Evaluation) -> Iterator[str]:
     if said := shared(evaluation):
         yield f"- **Compared on {said}**: the champion was trained on the others. *live* and"
         yield "  *change* are of these; a slice with too few of them is not compared."
+    if evaluation.copies:
+        yield f"- **Left out**: {evaluation.copies} more rows were held out, but are copies of rows"
+        yield "  that the candidate was trained on."
     if evaluation.refused:
         column = code(evaluation.refused_column or "")
         yield f"- **Refused**: the service would refuse {evaluation.refused} of {evaluation.rows}"

@@ -14,7 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from mlrelease.errors import InputError
+from mlrelease.errors import InputError, RefusedError
+from mlrelease.output import begins, claim
+from mlrelease.predicting.parts import published
 from mlrelease.scoring.batch import UNREADABLE, cell_numbers, line, present
 
 REJECTED = ("rejected_row", "rejected_column", "rejected_reason")
@@ -30,15 +32,39 @@ class Form(NamedTuple):
     cells: int
 
 
-def ours(head: bytes, path: Path, prefix: str) -> bool:
-    """Whether a file is the output of an earlier run, whatever its rows were."""
-    if path.suffix == ".parquet":
-        try:
-            return b"model_digest" in (pa.parquet.read_schema(path).metadata or {})
-        except (pa.ArrowException, OSError):
-            return False
-    header = head.split(b"\n")[0].decode(errors="replace").split(",")
-    return header[-1] in (prefix + "value", prefix + "probability")
+def claimed(target: Path, overwrite: bool) -> Path:
+    """Where the answers go, a link followed; the others go beside it.
+
+    Raises:
+        RefusedError: Another file is there, and is not to be replaced.
+        InputError: No file can be written there.
+    """
+    place = claim(target, lambda _: overwrite or _ours(target))
+    place = place if target.is_symlink() else target  # messages say what the person said
+    rejects = rejects_of(place)
+    if rejects.is_symlink():
+        raise RefusedError(f"{rejects}: is a link, and is not replaced; remove it")
+    claim(rejects, begins(",".join(REJECTED)))
+    return place
+
+
+def rejects_of(target: Path) -> Path:
+    """Where the rows go that get no answer."""
+    return target.with_name(f"{target.name}.rejects.csv")
+
+
+def _ours(target: Path) -> bool:
+    """Whether a file is the output of an earlier run. A .csv file has no place to say so: a column
+    of another's may be called like ours."""
+    if published(target.resolve()):
+        return True
+    if target.suffix == ".parquet":
+        with contextlib.suppress(pa.ArrowException, OSError):
+            return b"model_digest" in (pa.parquet.read_schema(target).metadata or {})
+        return False
+    raise RefusedError(
+        f"{target}: is there already; replace it with --overwrite, or name another file"
+    )
 
 
 def reasons(part: pa.Table) -> Counter[str]:

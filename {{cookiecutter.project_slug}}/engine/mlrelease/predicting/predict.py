@@ -22,16 +22,15 @@ import pyarrow as pa
 
 from mlrelease.errors import InputError, RefusedError
 from mlrelease.files import TABLES
-from mlrelease.output import begins, claim
 from mlrelease.predicting.outcome import (
-    REJECTED,
     Form,
     check_writable,
-    ours,
+    claimed,
     reasons,
+    rejects_of,
     write_answered,
     write_rejected,
-)
+)  # fmt: skip
 from mlrelease.predicting.parts import CHUNKS_EACH, Parts, parts_of
 from mlrelease.predicting.rows import Rows
 from mlrelease.scoring.artifact import read_card
@@ -72,6 +71,7 @@ def predict(
     version: str = "candidate",
     prefix: str = "",
     max_rejects: int | None = None,
+    overwrite: bool = False,
     say: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
 ) -> Summary:
@@ -83,7 +83,8 @@ def predict(
 
     Raises:
         RefusedError: More than `max_rejects` rows get no answer (None: all), the directory has
-            another digest, another run writes `target`, or that is not ours; it stays as it was.
+            another digest, another run writes `target`, or a file is there, which no earlier run
+            wrote, and not to `overwrite`; it stays as it was.
         InputError: A file cannot be read or written, or a column is missing.
     """
     began = time.perf_counter()
@@ -94,8 +95,7 @@ def predict(
     rows = Rows(source)
     facts = {"model_digest": digest, "model_version": version}
     schema = _schema(rows, card.signature, target, prefix)
-    claim(target, functools.partial(ours, path=target, prefix=prefix))
-    claim(_rejects(target), begins(",".join(REJECTED)))
+    target, suffix = claimed(target, overwrite), target.suffix
     form = Form(schema, facts, len(rows.schema) if rows.csv else 0)
     scorer = functools.partial(score, runtime=runtime, signature=card.signature)
     key = {
@@ -109,19 +109,19 @@ def predict(
             say(f"going on at row {resumed:,}, where a run before this one ended early")
         try:
             for chunk in itertools.islice(rows.chunks(), 1):
-                check_writable(chunk.table.slice(0, 256), target.suffix)
+                check_writable(chunk.table.slice(0, 256), suffix)
             total, found = _score(rows, scorer, parts, max_rejects, progress)
         except InputError as error:
             shutil.rmtree(parts.folder)
             raise InputError(f"{source}: {error}") from None
-        rejects = _rejects(target)
+        rejects = rejects_of(target)
         left_out = sum(found.values())
         refused = left_out == total if max_rejects is None else left_out > max_rejects
         if left_out:
             with _publishing(parts.folder / "rejects", rejects) as path:
                 write_rejected(parts, path, rows.schema.names)
         if not refused:
-            with _publishing(parts.folder / f"answers{target.suffix}", target) as path:
+            with _publishing(parts.folder / f"answers{suffix}", target, parts.note) as path:
                 write_answered(_shown(parts, progress), path, form)
             if not left_out:
                 rejects.unlink(missing_ok=True)  # of an earlier run
@@ -149,16 +149,12 @@ def predict(
     )
 
 
-def _rejects(target: Path) -> Path:
-    return target.with_name(f"{target.name}.rejects.csv")
-
-
 def _schema(rows: Rows, signature: Signature, target: Path, prefix: str) -> pa.Schema:
     """The output's columns, after a look at whether there can be an output."""
     source, schema = rows.path, rows.schema
     if target.suffix not in TABLES:
         raise InputError(f"{target}: is neither .csv nor .parquet")
-    for path in (target, _rejects(target)):
+    for path in (target, rejects_of(target)):
         if path.exists() and path.samefile(source):
             raise InputError(f"{path}: is the input; name another output")
     kinds = {column.name: column.type for column in signature.columns}
@@ -239,11 +235,14 @@ def _shown(parts: Parts, progress: Progress) -> Iterator[pa.Table]:
 
 
 @contextlib.contextmanager
-def _publishing(temporary: Path, target: Path) -> Iterator[Path]:
+def _publishing(
+    temporary: Path, target: Path, note: Callable[[Path], None] = lambda _: None
+) -> Iterator[Path]:
     """A file that takes the place of `target` when the block has ended well."""
     yield temporary
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
+    note(temporary)
     temporary.replace(target)
 
 

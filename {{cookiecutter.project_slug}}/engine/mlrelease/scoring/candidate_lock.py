@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mlrelease.errors import RefusedError
-from mlrelease.files import writing_to
+from mlrelease.files import open_lock, writing_to
 from mlrelease.output import begins
 
 LOCK, INPUTS = ".lock", "inputs.json"
@@ -30,11 +30,11 @@ def writing(candidate: Path) -> Iterator[None]:
     ends. Others are refused at once: a training can take hours, and a queue would train twice.
 
     Raises:
-        RefusedError: Another process holds it.
+        RefusedError: Another process holds it, or it is a link.
     """
     with writing_to(candidate):
         candidate.mkdir(parents=True, exist_ok=True)
-        with (candidate / LOCK).open("a") as lock:
+        with os.fdopen(open_lock(candidate / LOCK)) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -4,11 +4,14 @@ Numbers are float32 with NaN where missing, so that every runtime sees the same 
 are text with "" where missing. The service builds them without pandas, which its image has not.
 """
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
+
+from mlrelease.scoring.times import plain_time
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,15 +87,15 @@ class InvalidRowsError(ValueError):
 
 
 def category_text(value: Any) -> str:
-    """One category as text: missing is "", 1.0 is "1", so that a column reads the same from
-    CSV, Parquet and JSON whether or not some of its values are missing."""
+    """One category as text: missing is "", 1.0 is "1", a midnight is a day, so that a column reads
+    the same from CSV, Parquet and JSON whether or not some of its values are missing."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return ""
     if isinstance(value, float) and value != value:
         return ""
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
-    return str(value)
+    return plain_time(str(value)) if isinstance(value, dt.datetime) else str(value)
 
 
 def category_texts(values: "Sequence[Any] | pd.Series") -> np.ndarray:

@@ -22,6 +22,7 @@ from typing import Any
 import uvicorn
 
 from mlrelease.errors import InputError, RefusedError
+from mlrelease.files import open_lock
 from mlrelease.output import begins, claim
 from mlrelease.serving.protocol import Protocol
 
@@ -42,7 +43,7 @@ def lock(process_file: Path) -> int:
     process_file.parent.mkdir(parents=True, exist_ok=True)
     path = process_file.with_suffix(".lock")
     for _ in range(25):  # whoever looks whether the process lives takes it too, for a moment
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        file = open_lock(path)
         with contextlib.suppress(BlockingIOError, FileNotFoundError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(file), path.stat()):  # nobody tidied it away meanwhile

@@ -19,7 +19,7 @@ def hold_out(arguments: Mapping[str, Any], output: Path) -> None:
     """Only divide the rows: write what `model train` writes of them, and the digest of the rest."""
     root, candidate = Path(arguments["root"]), output / "candidate"
     params = read(root / "params.yaml", Params)
-    fit_rows, holdout = divide(params, root)
+    fit_rows, holdout, _ = divide(params, root)
     places = {name: candidate / name for name in ("holdout", "fitted")}
     digests = write_rows(params, fit_rows, holdout, places)
     (candidate / "train").write_text(digests["train"])

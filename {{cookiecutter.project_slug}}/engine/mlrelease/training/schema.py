@@ -8,12 +8,15 @@ import pandas as pd
 
 from mlrelease import project
 from mlrelease.errors import RefusedError
+from mlrelease.evaluation.fitted import EXACT
 from mlrelease.evaluation.slices import FEW
 from mlrelease.params import Params
 from mlrelease.scoring.features import FLOAT32_MAX, Column, Fault, category_text, category_texts
+from mlrelease.training.split import moments
 
 MAX_INFERRED_CATEGORIES = 100
 DEFAULT_MISSING = 0.5
+TIMES = ("date", "datetime", "datetime64", "timedelta", "timedelta64")  # by `infer_dtype`
 
 
 def checked(params: Params, root: Path) -> pd.DataFrame:
@@ -23,7 +26,7 @@ def checked(params: Params, root: Path) -> pd.DataFrame:
         RefusedError: The first ten faults by row and column, and how many there are.
     """
     with project.faults(root):
-        frame = project.find(root).load(params, root)
+        frame = _times_as_text(project.find(root).load(params, root))
     faults = check(frame, params, values=params.data.public)
     if faults:
         raise RefusedError(f"{params.data.source}: {describe(faults)}")
@@ -31,9 +34,13 @@ def checked(params: Params, root: Path) -> pd.DataFrame:
     typed = {}
     for name in frame.columns:
         number = column_type(frame, params, name) == "number"
-        if number and name in unchecked:  # one text among numbers is no fault there
-            number = pd.to_numeric(frame[name], errors="coerce").count() == frame[name].count()
         values = frame[name]
+        if params.split.by == "time" and name == params.split.column:
+            typed[name] = _times(values)
+            continue
+        if number and name in unchecked:  # one text among numbers is no fault there
+            found = pd.to_numeric(values, errors="coerce")
+            number = found.count() == values.count() and not (found.abs() >= EXACT).any()
         typed[name] = (
             pd.to_numeric(values).astype("float64")
             if number
@@ -47,7 +54,7 @@ def check(frame: pd.DataFrame, params: Params, values: bool = False) -> list[Fau
     `values` themselves are quoted only where nobody else reads it, or everybody may."""
     import pandera.pandas as pa
 
-    data = params.data
+    frame, data = _times_as_text(frame), params.data
     target_rule = {} if params.task == "classification" else {data.target: None}
     named = {
         "data.target": [data.target],
@@ -137,6 +144,26 @@ def describe(faults: list[Fault], most: int = 10) -> str:
     if len(faults) > most:
         lines.append(f"  ... and {len(faults) - most} more")
     return "\n".join(lines)
+
+
+def _times_as_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows with times and durations as a CSV file has them: how a file stores one, in
+    nanoseconds or microseconds, would be another number."""
+    plain = frame.copy(deep=False)
+    for name, values in frame.items():
+        stored = values.cat.categories.dtype if values.dtype == "category" else values.dtype
+        mixed = pd.api.types.is_object_dtype(stored) and pd.api.types.infer_dtype(values) in TIMES
+        if stored.kind in "mM" or mixed:
+            texts = pd.Series(category_texts(values), index=values.index, dtype=object)
+            plain[name] = texts.where(values.notna(), None)
+    return plain
+
+
+def _times(values: pd.Series) -> pd.Series:
+    """The column that rows are split by, its times spelled in one way."""
+    found, texts = moments(values).dt.tz_localize(None), category_texts(values)
+    plain = np.where(found.isna(), texts, category_texts(found))
+    return pd.Series(plain, dtype=object)
 
 
 def _target_faults(target: pd.Series, params: Params, values: bool) -> list[Fault]:

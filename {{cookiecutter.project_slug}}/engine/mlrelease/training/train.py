@@ -82,16 +82,18 @@ def _train(params: Params, root: Path, directory: Path) -> Candidate:
 
     from mlrelease.scoring.artifact import Model, ModelCard, replace_directory, write_model
     from mlrelease.scoring.features import to_frame
+    from mlrelease.training import split
     from mlrelease.training.export import served_by
     from mlrelease.training.profiles import Profile, profile
     from mlrelease.training.synthetic import golden_requests
 
     key = input_key(params, root)
-    fit_rows, holdout = divide(params, root)
+    fit_rows, holdout, copies = divide(params, root)
     if len(fit_rows) < MIN_ROWS or len(holdout) < MIN_ROWS:
         raise InputError(
             f"{params.data.source}: {len(fit_rows)} rows to train on and {len(holdout)} held out;"
             f" both need at least {MIN_ROWS}"
+            + (f" ({copies} more are copies of rows to train on)" if copies else "")
         )
     signature, estimator, inputs = fit(params, root, fit_rows)  # the holdout is not known to it
     new = {name: temporary_beside(directory / name) for name in ("holdout", "fitted")}
@@ -100,8 +102,8 @@ def _train(params: Params, root: Path, directory: Path) -> Candidate:
         signature=signature,
         estimator=params.model.estimator,
         parameters=params.model.parameters,
-        split=params.split.model_dump(mode="json") | {"key": list(params.data.key)},
-        rows={"train": len(fit_rows), "holdout": len(holdout)},
+        split=split.facts(params),
+        rows={"train": len(fit_rows), "holdout": len(holdout), "copies": copies},
         libraries=libraries(root),
         seed=params.seed,
         data=data,
@@ -164,8 +166,9 @@ def fit(params: Params, root: Path, rows: "pd.DataFrame") -> "tuple[Signature, A
     return signature, estimator, inputs
 
 
-def divide(params: Params, root: Path) -> "tuple[pd.DataFrame, pd.DataFrame]":
-    """The rows to fit on, checked and typed, index 0..n-1; and those that are held out.
+def divide(params: Params, root: Path) -> "tuple[pd.DataFrame, pd.DataFrame, int]":
+    """The rows to fit on, checked and typed, index 0..n-1; those that are held out; and how many
+    more would be, but are copies of rows to fit on.
 
     Raises:
         RefusedError: Rows break the schema.
@@ -174,7 +177,9 @@ def divide(params: Params, root: Path) -> "tuple[pd.DataFrame, pd.DataFrame]":
 
     frame = schema.checked(params, root)
     held_out = split.holdout_mask(frame, params)
-    return frame[~held_out].reset_index(drop=True), frame[held_out]
+    fit_rows, holdout = frame[~held_out].reset_index(drop=True), frame[held_out]
+    copies = split.copies(holdout, fit_rows, params)
+    return fit_rows, holdout[~copies], int(copies.sum())
 
 
 def write_rows(
@@ -185,7 +190,8 @@ def write_rows(
     from mlrelease.scoring.artifact import digest_of
     from mlrelease.training import split
 
-    hashes = fitted.hashed(fit_rows, fitted.columns(fit_rows, params))
+    names, exact = fitted.columns(fit_rows, params), fitted.naming(split.facts(params))
+    hashes = fitted.hashed(fit_rows, names, exact)
     for name, table in (("holdout", holdout), ("fitted", hashes)):
         places[name].mkdir(parents=True)
         table.to_parquet(places[name] / f"{name}.parquet", index=False)
@@ -199,7 +205,8 @@ def add_rows(params: Params, root: Path, directory: Path) -> None:
 
     refuse_strangers(directory)
     new = {name: temporary_beside(directory / name) for name in ("holdout", "fitted")}
-    write_rows(params, *divide(params, root), new)
+    fit_rows, holdout, _ = divide(params, root)
+    write_rows(params, fit_rows, holdout, new)
     for name, place in new.items():
         replace_directory(place, directory / name)
 
