@@ -23,6 +23,7 @@ PROTECTED = (
     "Makefile",
     "Dockerfile",
     ".gitattributes",
+    ".model",  # what a machine keeps: no commit may bring it
 )
 YOURS = re.compile(r"src/[^/]+/(data|model)\.py")
 ENGINE = (  # where it is, and where it was before it had a folder of its own
