@@ -1,5 +1,7 @@
 """The candidate of this work tree: evaluated against what runs, or brought back from the store."""
 
+from collections.abc import Callable
+
 from mlrelease.environments import Environment
 from mlrelease.errors import InputError, ModelError
 from mlrelease.evaluation.evaluate import Scored, evaluate
@@ -9,11 +11,15 @@ from mlrelease.records.git import BRANCH
 from mlrelease.scoring.artifact import refuse_strangers, replace_directory, whole
 from mlrelease.scoring.candidate_lock import temporary_beside, writing
 from mlrelease.training.train import Candidate, input_key, read_holdout
+from mlrelease.verification.confirm import shown
 from mlrelease.workspace import Workspace
 
 
-def evaluate_candidate(workspace: Workspace, against: Environment) -> tuple[Evaluation, Scored]:
-    """The candidate of this work tree against what an environment runs, if anything.
+def evaluate_candidate(
+    workspace: Workspace, against: Environment, say: Callable[[str], object] = str
+) -> tuple[Evaluation, Scored]:
+    """The candidate of this work tree against what an environment runs, if anything. `say` is told
+    where that cannot be verified here now.
 
     Raises:
         InputError: There is no candidate, or it was changed after it was trained.
@@ -23,7 +29,10 @@ def evaluate_candidate(workspace: Workspace, against: Environment) -> tuple[Eval
         raise InputError("the candidate was trained from other inputs: run `model train`")
     champion = fitted = None
     if workspace.git.resolve(BRANCH):
-        champion = workspace.ledger(against, workspace.git.base()).effective
+        ledger, unsure = shown(workspace, workspace.ledger(against, workspace.git.base()))
+        champion = ledger.effective
+        if unsure:
+            say(unsure)
     if champion:
         fitted = workspace.fitted(workspace.recorded(champion).data.fitted)
     candidate.check(workspace.candidate)
