@@ -165,10 +165,15 @@ class Workspace:
         """Whether a pull request brought a commit to main, although it is not there any more."""
         return self.github is not None and self.github.approvals(commit) is not None
 
-    def fitted(self, digest: str | None) -> str | None:
-        """The hashes of fitted rows to compare without; None where they were erased on purpose, and
-        only the splits can be compared."""
-        return None if digest is None or self.store.erased(digest) else digest
+    def fitted(self, digest: str | None) -> "tuple[Path | None, bool]":
+        """Where the hashes of fitted rows are to compare without, and whether they were erased on
+        purpose: a note alone erases nothing."""
+        from mlrelease.storage.store import ErasedError
+
+        try:
+            return (self.store.fetch(digest) if digest else None), False
+        except ErasedError:
+            return None, True
 
     def recorded(self, entry: Entry) -> "Record":
         """The record of an entry of the ledger, as it was committed."""

@@ -27,14 +27,15 @@ def evaluate_candidate(
     candidate = Candidate.read(workspace.candidate)
     if candidate.key != input_key(workspace.params, workspace.root):
         raise InputError("the candidate was trained from other inputs: run `model train`")
-    champion = fitted = None
+    champion, known, fitted, erased = None, None, None, False
     if workspace.git.resolve(BRANCH):
         ledger, unsure = shown(workspace, workspace.ledger(against, workspace.git.base()))
         champion = ledger.effective
         if unsure:
             say(unsure)
     if champion:
-        fitted = workspace.fitted(workspace.recorded(champion).data.fitted)
+        known = workspace.recorded(champion).data.fitted
+        fitted, erased = workspace.fitted(known)
     candidate.check(workspace.candidate)
     slices = workspace.policy.slices
     return evaluate(
@@ -44,7 +45,8 @@ def evaluate_candidate(
         candidate_digest=candidate.model,
         champion_digest=champion.model if champion else None,
         holdout_digest=candidate.holdout,
-        fitted=read_fitted(workspace.store.fetch(fitted), fitted) if fitted else None,
+        fitted=read_fitted(fitted, known) if fitted and known else None,
+        erased=erased,
         slices=workspace.params.slices,
         mandatory=workspace.policy.slice_columns,
         slice_metric=slices.metric if slices else None,

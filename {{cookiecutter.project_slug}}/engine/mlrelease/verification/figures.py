@@ -69,7 +69,7 @@ def check(
         answers = dict(change.recorded.released.answers)
         return Figures(tuple(checks), judge(claimed, policy), answers)
     checks += [artefact(workspace, "holdout", record.data.holdout)]
-    if not (change.recorded and all(map(workspace.store.erased, _fitted(record)))):
+    if not (change.recorded and workspace.fitted(record.data.fitted)[1]):
         checks += [artefact(workspace, "fitted", digest) for digest in _fitted(record)]
     if not all(check.passed for check in checks if check.name in LOADED):
         return Figures(tuple(checks), away=_missing(workspace, record))
@@ -81,7 +81,7 @@ def check(
     def measure_again(towards: int = 0, few: int | None = None) -> Measured:
         return measured(
             workspace, record.model, record.replaces, record.data, record.source.commit, policy,
-            of_before=then and record.data.fitted is None, towards=towards, few=few,
+            of_before=old and record.data.fitted is None, towards=towards, few=few,
         )  # fmt: skip
 
     def moved(towards: int) -> tuple[Evaluation, Scored]:
@@ -139,12 +139,12 @@ def measured(
         RefusedError: An artefact vanished or was changed, or needs more memory or time than it may.
     """
     params, slices, champion = workspace.params_at(commit), policy.slices, replaces.model
-    fetch, fitted = workspace.store.fetch, workspace.fitted(replaces.fitted)
+    fetch, (fitted, erased) = workspace.store.fetch, workspace.fitted(replaces.fitted)
     arguments = {
         "model": str(fetch(model)),
         "champion": str(fetch(champion)) if champion else None,
         "holdout": str(fetch(data.holdout)),
-        "fitted": [str(fetch(fitted)), fitted] if fitted else None,
+        "fitted": [str(fitted), replaces.fitted] if fitted else None,
         "params": params.model_dump(mode="json"),
         "data": data.model_dump(exclude_none=True),
         "pinned": not lacking(workspace.git, commit),
@@ -153,6 +153,7 @@ def measured(
             "champion_digest": champion,
             "holdout_digest": data.holdout,
             "of_before": of_before,
+            "erased": erased,
             "slices": params.slices,
             "mandatory": policy.slice_columns,
             "slice_metric": slices.metric if slices else None,
