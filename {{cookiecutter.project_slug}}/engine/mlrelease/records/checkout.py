@@ -47,11 +47,12 @@ def refuse_tracked(git: Git, folder: Path) -> None:
         InputError: git tracks something there.
         GitError: git cannot tell.
     """
-    for follow in (os.path.abspath, os.path.realpath):
-        place, root = Path(follow(folder)), follow(git.root)
-        if not place.is_relative_to(root):
-            continue
-        name = place.relative_to(root).as_posix()
+    places = [
+        (Path(follow(folder)), Path(follow(git.root)))
+        for follow in (os.path.abspath, os.path.realpath)
+    ]
+    names = [place.relative_to(root) for place, root in places if place.is_relative_to(root)]
+    for name in dict.fromkeys(path.as_posix() for path in names):
         if found := _tracked(git, f":(icase,literal){name}"):  # to a file system A may be a
             how = f"run `git rm -rf {name}`, and commit that"
             if name == ".":
