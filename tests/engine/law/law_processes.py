@@ -69,9 +69,9 @@ class Processes:
         """Put the stand-ins in place."""
         for module in (figures, rebuild):
             patch.setattr(module, "limited", self.limited)
+            patch.setattr(module, "lacking", lambda *_: [])
         patch.setattr(rebuild, "_check_out", _check_out)
         patch.setattr(rebuild, "libraries", lambda _: {})
-        patch.setattr(figures, "lacking", lambda *_: [])
         patch.setattr(measure, "evaluate", self.evaluate)
         patch.setattr(measure, "Model", SimpleNamespace(of=_loaded))
         patch.setattr(measure, "to_onnx", lambda fitted, _: f"graph of {fitted}".encode())

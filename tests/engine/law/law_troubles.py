@@ -81,7 +81,7 @@ class Troubles(Frauds):
     def untrained(self, name: Any, rebuilds: str) -> None:
         """A new machine follows while nothing can be trained again: what cannot be told now is not
         taken for what is wrong. It runs the same, or says that it cannot tell while data is
-        away."""
+        away; in production also where training takes too long, as its policy asks for it."""
         world, found = self.world, []
         if self._is_cut():
             return
@@ -90,7 +90,8 @@ class Troubles(Frauds):
             found.append(self._follow(name, world.colleague))
         world.rebuilds = "yes"
         told, now = found
-        unclear = rebuilds == "away" and isinstance(now, errors.UnclearError)
+        asked = rebuilds == "away" or name == "production"
+        unclear = asked and isinstance(now, errors.UnclearError)
         if isinstance(told, deploy.Deployment) and not unclear:
             assert not isinstance(now, Exception), now
             assert now.model == told.model

@@ -1,5 +1,6 @@
 """A release runs the code of its source commit, whatever the work tree holds by now."""
 
+import json
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlrelease import errors
+from mlrelease import errors, files
 from mlrelease.deployment import deploy
 from mlrelease.environments import ENVIRONMENTS
 from mlrelease.programs import own_code
@@ -220,6 +221,34 @@ def test_a_damaged_program_is_extracted_again(shop: git.Git, tmp_path: Path, har
         file.write_text("ANSWER = 'ten'\n" if harm == "changed" else "")
     assert said(prepare(shop, tmp_path)) == "one"
     assert not (program.code[-1] / "json.py").exists()
+
+
+def test_what_says_of_itself_that_it_is_whole_is_extracted_again(
+    shop: git.Git, tmp_path: Path
+) -> None:
+    """Whoever writes the code writes the stamp beside it, too."""
+    place = tmp_path / "environments" / "code" / shop.run("rev-parse", "HEAD")
+    shutil.copytree(shop.root / "src", place / "src")
+    shutil.copy(shop.root / "pyproject.toml", place)
+    (place / "src" / "shop" / "answer.py").write_text("ANSWER = 'evil'\n")
+    (place / own_code.STAMP).write_text(files.canonical_json(own_code._digest(place)))
+    assert said(prepare(shop, tmp_path)) == "one"
+
+
+def test_a_service_gets_its_settings_and_no_token_of_who_deploys(
+    shop: git.Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"MODEL_TOKEN": "t", "MODEL_WORKERS": "2", "OMP_NUM_THREADS": "1", "LANG": "C"}
+    tokens = ("GITHUB_TOKEN", "LEDGER_KEY", "REGISTRY_PASSWORD", "AWS_SECRET_ACCESS_KEY")
+    for name, text in (given | dict.fromkeys(tokens, "s3cret")).items():
+        monkeypatch.setenv(name, text)
+    (shop.root / "src" / "shop" / "answer.py").write_text(
+        "import json, os\nANSWER = json.dumps(dict(os.environ))\n"
+    )
+    commit(shop)
+    seen = json.loads(said(prepare(shop, tmp_path)))
+    assert given.items() <= seen.items()
+    assert "s3cret" not in seen.values()
 
 
 def test_bytecode_beside_the_code_is_no_damage(

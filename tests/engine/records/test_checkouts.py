@@ -228,6 +228,76 @@ def test_a_folder_without_git_is_told_to_begin(tmp_path: Path) -> None:
     assert refusal(tmp_path).endswith("not a git repository; run `git init -b main`")
 
 
+def test_a_project_in_a_subfolder_of_a_repository_says_so(tmp_path: Path) -> None:
+    inner = tmp_path / "services" / "shop"
+    inner.mkdir(parents=True)
+    (inner / "params.yaml").write_text("x")
+    commit_all(tmp_path)
+    assert f"lies in the repository {tmp_path}, and a project must be the root" in refusal(inner)
+    commit_all(inner)
+    assert workspace.Workspace(inner, inner / ".model").git.base()
+
+
+def brought(root: Path, name: str) -> None:
+    """A commit that brings a file of what a machine keeps."""
+    (root / "params.yaml").write_text("x")
+    (root / ".gitignore").write_text(".model/\n")
+    made = commit_all(root)
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    if name == ".model":  # a link to a folder that is there
+        (root / name).symlink_to(".")
+    else:
+        (root / name).write_text("{}")
+    made.run("add", "--force", name)
+    made.run("-c", "user.name=T", "-c", "user.email=t@x", "commit", "-qm", "Bring it")
+
+
+@pytest.mark.parametrize(
+    "name", [".model/verified/staging/1.json", ".MODEL/rebuilt/2.json", ".model"]
+)
+def test_no_commit_brings_what_a_machine_keeps(tmp_path: Path, name: str) -> None:
+    brought(tmp_path, name)
+    assert f"git tracks {name}" in refusal(tmp_path)
+    with pytest.raises(errors.InputError, match=r"run `git rm -rf \.model`, and commit that"):
+        workspace.Workspace.find(tmp_path)
+
+
+def test_a_state_that_is_the_project_itself_is_told_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brought(tmp_path, "x")
+    monkeypatch.setenv("MODEL_STATE", str(tmp_path))
+    with pytest.raises(errors.InputError, match="let MODEL_STATE name a folder of its own"):
+        workspace.Workspace.find(tmp_path)
+
+
+def test_what_only_head_or_only_the_index_tracks_is_brought_too(tmp_path: Path) -> None:
+    brought(tmp_path, ".model/rebuilt/1.json")
+    git_at(tmp_path, "rm", "-rq", "--cached", ".model")
+    assert (tmp_path / ".model" / "rebuilt" / "1.json").exists()
+    assert "git tracks .model/rebuilt/1.json" in refusal(tmp_path)
+    git_at(tmp_path, "reset", "-q", "--hard")
+    git_at(tmp_path, "reset", "-q", "--soft", "HEAD^")
+    assert "git tracks .model/rebuilt/1.json" in refusal(tmp_path)
+    assert git_at(tmp_path, "rm", "-rfq", ".model").returncode == 0
+    assert workspace.Workspace(tmp_path, tmp_path / ".model").git.base()
+    assert workspace.Workspace.find(tmp_path).state == tmp_path / ".model"
+
+
+def test_what_a_machine_keeps_elsewhere_is_told_by_its_own_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, link = tmp_path / "project", tmp_path / "kept"
+    root.mkdir()
+    brought(root, "data/verified/staging/1.json")
+    monkeypatch.setenv("MODEL_STATE", str(tmp_path / "state"))
+    assert workspace.Workspace.find(root).git.base()
+    link.symlink_to(root / "data")  # in a round-about way it is what git tracks
+    monkeypatch.setenv("MODEL_STATE", str(link))
+    with pytest.raises(errors.InputError, match="git tracks data/verified/staging/1.json"):
+        workspace.Workspace.find(root)
+
+
 def test_a_bare_repository_says_so(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("x")
     made = commit_all(tmp_path)

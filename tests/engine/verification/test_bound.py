@@ -280,12 +280,15 @@ class TestNotRebuilt:
     """What could not be made again is said; where policy.yaml asks for it, it is refused."""
 
     @pytest.fixture
-    def away(self, world: sandbox.Sandbox) -> sandbox.Sandbox:
-        """The source commit needs a library that is not here."""
-        text = (world.here.root / "pyproject.toml").read_text()
+    def away(self, world: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch) -> sandbox.Sandbox:
+        """The source commit needs a library that is not here, and that no index gives."""
+        for name in ("UV_OFFLINE", "PIP_NO_INDEX"):
+            monkeypatch.setenv(name, "1")
+        name = "engine/pyproject.toml"
+        text = (world.here.root / name).read_text()
         start = next(line for line in text.splitlines() if '"pandas==' in line)
         other = start[: start.index("==")] + '==0.1",'
-        world.commit("pyproject.toml", text.replace(start, other))
+        world.commit(name, text.replace(start, other))
         packaged(world)
         return world
 

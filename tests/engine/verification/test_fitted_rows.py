@@ -5,8 +5,8 @@ import shutil
 import pytest
 import yaml
 
-from mlrelease import errors, workspace
-from mlrelease.evaluation import evaluation
+from mlrelease import errors, files, workspace
+from mlrelease.evaluation import evaluation, fair
 from mlrelease.packages import package
 from mlrelease.promotion import work_tree
 from mlrelease.records import record
@@ -109,6 +109,48 @@ def test_rows_that_are_away_are_no_reason_for_a_weaker_rule(lenient: sandbox.San
     world.candidate(FEWER | {"seed": 8})
     with pytest.raises(store.MissingError, match="is not in the store"):
         world.promote("staging")
+
+
+def note(world: sandbox.Sandbox, digest: str) -> record.Erased:
+    """What anybody who may write to the store says of some rows."""
+    told = record.Erased(rows=digest, time=world.clock, reason="asked for")
+    text = files.canonical_json(told.model_dump(mode="json"))
+    world.here.store.notes.write("erased", digest, text)
+    return told
+
+
+def test_a_note_that_rows_were_erased_counts_for_nothing_while_they_are_there(
+    lenient: sandbox.Sandbox,
+) -> None:
+    world = lenient
+    world.candidate(FEWER)
+    before, _ = work_tree.evaluate_candidate(world.here, "staging")
+    made = record_of(world, world.promote("staging").pull_request.head)
+    note(world, str(made.replaces.fitted))
+    after, _ = work_tree.evaluate_candidate(world.here, "staging")
+    assert after.compared_rows == before.compared_rows
+    assert after.compared_rows is not None
+    head = world.promote("staging").pull_request.head
+    assert failed(world, head) == {}
+
+
+def test_a_champion_whose_rows_were_erased_is_compared_by_no_weaker_rule(
+    lenient: sandbox.Sandbox,
+) -> None:
+    """Not even where the split is the same."""
+    world = lenient
+    (current,) = changes.entries(world, "staging")
+    world.candidate(FEWER)
+    world.here.store.erase(note(world, str(world.here.recorded(current).data.fitted)))
+    with pytest.raises(errors.RefusedError, match=r"champion\.comparable: .* were erased") as no:
+        world.promote("staging")
+    assert "write `champion: {}` into policy.yaml" in str(no.value)
+    found, _ = work_tree.evaluate_candidate(world.here, "staging")
+    assert found.incomparable
+    model = artifact.Model.load(world.here.candidate / "model")
+    fair.check_split(model, model)
+    with pytest.raises(errors.InputError, match="were erased"):
+        fair.check_split(model, model, erased=True)
 
 
 def test_a_model_whose_own_rows_are_not_in_the_store_is_not_promoted(

@@ -6,6 +6,7 @@ Every verb comes by here, so what takes long to import is imported where it is u
 import datetime as dt
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from mlrelease.environments import Environment
 from mlrelease.errors import InputError, ModelError
 from mlrelease.records import ledger_branch
-from mlrelease.records.checkout import refuse_unusable
+from mlrelease.records.checkout import refuse_tracked, refuse_unusable
 from mlrelease.records.git import BRANCH, Git, GitError
 from mlrelease.records.known_objects import KnownObjects
 from mlrelease.records.ledger import MAX_RECORD, Entry, Ledger
@@ -50,13 +51,16 @@ class Workspace:
         names an OCI registry that keeps the models, MODEL_ROWS one that keeps their rows.
 
         Raises:
-            InputError: No folder from here upwards holds params.yaml.
+            InputError: No folder from here upwards holds params.yaml, or git tracks what this
+                machine keeps.
         """
         for folder in (start, *start.parents):
             if (folder / "params.yaml").is_file():
                 state = Path(os.environ.get("MODEL_STATE") or folder / ".model")
                 if state.exists() and not state.is_dir():
                     raise InputError(f"{state}: is not a folder; MODEL_STATE must name one")
+                with suppress(GitError):  # who needs git is told so
+                    refuse_tracked(Git(folder), state)
                 models, rows = (os.environ.get(f"MODEL_{x}") or None for x in ("STORE", "ROWS"))
                 return cls(folder, state, models, rows)
         raise InputError(f"{start}: no params.yaml here or above; run this inside the project")
@@ -83,6 +87,7 @@ class Workspace:
     def git(self) -> Git:
         git = Git(self.root)
         refuse_unusable(git)
+        refuse_tracked(git, self.state)
         return git
 
     @cached_property
@@ -160,10 +165,15 @@ class Workspace:
         """Whether a pull request brought a commit to main, although it is not there any more."""
         return self.github is not None and self.github.approvals(commit) is not None
 
-    def fitted(self, digest: str | None) -> str | None:
-        """The hashes of fitted rows to compare without; None where they were erased on purpose, and
-        only the splits can be compared."""
-        return None if digest is None or self.store.erased(digest) else digest
+    def fitted(self, digest: str | None) -> "tuple[Path | None, bool]":
+        """Where the hashes of fitted rows are to compare without, and whether they were erased on
+        purpose: a note alone erases nothing."""
+        from mlrelease.storage.store import ErasedError
+
+        try:
+            return (self.store.fetch(digest) if digest else None), False
+        except ErasedError:
+            return None, True
 
     def recorded(self, entry: Entry) -> "Record":
         """The record of an entry of the ledger, as it was committed."""

@@ -19,6 +19,7 @@ from mlrelease.promotion.proposal import find_open
 from mlrelease.promotion.release import Result
 from mlrelease.promotion.rollback import rollback
 from mlrelease.records.record import Record, record_path, short
+from mlrelease.verification.confirm import unrefuted
 from mlrelease.workspace import Workspace
 
 AGAIN = dt.timedelta(days=1)  # what was refused is not asked for more often
@@ -58,7 +59,7 @@ def record(
     ledger = workspace.ledger(place, workspace.git.base())
     entry = ledger.find(done.entry)
     if done.error is None:
-        if entry is None or entry is not ledger.effective:
+        if entry is None or entry is not unrefuted(workspace, ledger).effective:
             yield f"{place}: nothing to record"
             return
         observe(workspace, place, entry.commit, "live", "deploy.yml")
@@ -124,8 +125,9 @@ def mark_stale(workspace: Workspace, github: GitHub) -> Iterator[str]:
     git = workspace.git
     base = git.base()
     for environment, rules in workspace.policy_at(base).environments.items():
-        current = workspace.ledger(environment, base).effective
-        before = workspace.ledger(rules.needs, base).effective if rules.needs else None
+        current = unrefuted(workspace, workspace.ledger(environment, base)).effective
+        needed = unrefuted(workspace, workspace.ledger(rules.needs, base)) if rules.needs else None
+        before = needed.effective if needed else None
         for request in workspace.pull_requests.list(environment, base):
             content = git.show(request.head, record_path(environment))
             if content is None or not request.branch.startswith("promote/"):
@@ -151,7 +153,7 @@ def due(workspace: Workspace, github: GitHub, now: dt.datetime) -> Iterator[tupl
     for environment, rules in workspace.policy_at(base).environments.items():
         if rules.needs is None or any(f.first <= now.date() <= f.last for f in rules.freeze):
             continue
-        before = workspace.ledger(rules.needs, base)
+        before = unrefuted(workspace, workspace.ledger(rules.needs, base))
         entry, since = before.effective, before.since()
         soak = dt.timedelta(hours=rules.soak_hours)
         if entry is None or since is None or now - since < soak:

@@ -36,6 +36,8 @@ def status_verb(driver: Driver = "process", as_json: Json = False) -> None:
             text += f"\nheld in {state.environment}: {', '.join(state.held)}"
             text += f" and {more} more" if more else ""
         text += f"\n{state.environment}: {state.pinned}" if state.pinned else ""
+        if not state.verified and "not verified here" not in state.advice:
+            text += f"\n{state.environment}: {short(state.released)} is not verified here"
         for fault in state.skipped:
             text += f"\nnot counted in env/{state.environment}: {fault}"
     emit(as_json, found, text)

@@ -91,12 +91,14 @@ def evaluate(
     from mlrelease.output import claim
     from mlrelease.promotion import work_tree
 
-    here = workspace()
+    here, notes = workspace(), list[str]()
     claim(here.candidate / "evaluation.json", figures.OURS)
     with working("evaluating"):
-        evaluation, scored = work_tree.evaluate_candidate(here, against)
+        evaluation, scored = work_tree.evaluate_candidate(here, against, notes.append)
         plots.write(here.candidate / "plots", scored, evaluation)
     evaluation.save(here.candidate / "evaluation.json")
+    for note in notes:
+        echo(note, err=True)
     _show(here, evaluation, as_json)
 
 

@@ -127,11 +127,12 @@ def monitor_verb(
     from mlrelease.monitoring.monitor import OURS, markdown as render, monitor
     from mlrelease.output import claim, write
     from mlrelease.serving.prediction_log import read
+    from mlrelease.verification.confirm import settle
 
     here = workspace()
     if output:
         claim(output, OURS)
-    entry = here.ledger(environment, here.git.base()).effective
+    entry = settle(here, here.ledger(environment, here.git.base())).effective
     if entry is None:
         raise RefusedError(f"{environment} runs nothing yet: there is nothing to compare with")
     path = prediction_log(here, environment)

@@ -36,6 +36,7 @@ from mlrelease.errors import RefusedError
 from mlrelease.files import last_words
 from mlrelease.packages.docker_cli import DockerError
 from mlrelease.packages.image import COMMIT_LABEL, LOG, MEMORY, MODEL_LABEL, MODELS, PIDS, USER
+from mlrelease.programs.variables import SERVICE
 from mlrelease.records.record import Record
 from mlrelease.scoring.contents import digest_of
 from mlrelease.storage import archive
@@ -45,9 +46,6 @@ from mlrelease.storage.connection import Credentials
 OWNER, IMAGE, PORT, PUBLIC = (f"model.deployment{x}" for x in ("", ".image", ".port", ".public"))
 # The restart policy of what passed its test. Not `unless-stopped`: to Docker any signal is a stop.
 PASSED = "always"
-# Settings of the service that this process was given. No other variable gets into a container.
-HANDED_ON = ("MODEL_HOST", "MODEL_TOKEN", "MODEL_LOG_SAMPLE", "MODEL_ACCESS_LOG")
-
 LOG_LIMITS = {"max-size": "10m", "max-file": "3"}  # Docker itself sets none
 
 
@@ -127,7 +125,7 @@ class Containers:
             "MODEL_PORT": str(port),
             "MODEL_PUBLIC_PORT": str(public_port),
             "MODEL_LOG": f"{LOG}/predictions.jsonl",
-        } | {name: os.environ[name] for name in HANDED_ON if os.environ.get(name)}
+        } | {name: os.environ[name] for name in SERVICE if os.environ.get(name)}
         labels = {OWNER: self.owner, IMAGE: record.image, PORT: str(port), PUBLIC: str(public_port)}
         engine = self.client.containers.create(
             image,

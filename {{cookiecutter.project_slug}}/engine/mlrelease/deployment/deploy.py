@@ -16,6 +16,8 @@ from mlrelease.environments import Environment
 from mlrelease.errors import ModelError, RefusedError, unexpected
 from mlrelease.promotion.release import release
 from mlrelease.promotion.rollback import rollback
+from mlrelease.records.checkout import refuse_tracked
+from mlrelease.records.git import Git
 from mlrelease.records.record import Record, short
 from mlrelease.serving import golden
 from mlrelease.verification.pending import asked
@@ -59,6 +61,7 @@ def deploy(
         RefusedError: main names something that must not run; what ran before still does.
         SmokeTestError: It does not answer so.
     """
+    refuse_tracked(Git(workspace.root), workspace.state)  # at each look: what is kept may run
     services = driver(workspace, environment, by)
     with services.exclusive():
         services.recover()  # first of all: it needs nothing but this machine

@@ -19,7 +19,8 @@ SHOWN = 5  # holds
 @dataclass(frozen=True)
 class Status:
     """One environment. `waiting` is what main asks for and the ledger does not have; `advice` is
-    what to do next, empty when all agree. `held` are the newest holds, of `holds`."""
+    what to do next, empty when all agree. `held` are the newest holds, of `holds`. `verified`: this
+    machine verified what is released, or nothing is; followers leave out what does not verify."""
 
     environment: Environment
     released: str | None
@@ -34,6 +35,7 @@ class Status:
     skipped: tuple[str, ...]
     pinned: str | None
     advice: str
+    verified: bool
 
 
 def status(workspace: Workspace, by: DriverName = "process") -> tuple[Status, ...]:
@@ -65,6 +67,7 @@ def _status(
     entry, since = ledger.effective, ledger.since()
     held = [short(model) for model in ledger.held()]
     released = entry.model if entry else None
+    verified = entry is None or workspace.remembers(environment, entry.commit)
     return Status(
         environment=environment,
         released=released,
@@ -78,18 +81,21 @@ def _status(
         holds=len(held),
         skipped=ledger.skipped,
         pinned=pin[1] if pin else None,
-        advice=_advice(ledger, released, running, waiting, fault or away),
+        advice=_advice(ledger, released, running, waiting, fault or away, verified),
+        verified=verified,
     )
 
 
 def _advice(
-    ledger: Ledger, released: str | None, running: str | None, waiting: str | None, fault: str
-) -> str:
+    ledger: Ledger, released: str | None, running: str | None, waiting: str | None, fault: str,
+    verified: bool,
+) -> str:  # fmt: skip
     name = ledger.environment
     if fault:
         return fault
     if waiting:
         return f"main asks for more in {waiting[:7]}: run `model deploy {name}`"
     if released != running:
-        return f"run `model deploy {name}`"
+        unsure = "" if verified else f"{short(released)} is not verified here and may not count: "
+        return f"{unsure}run `model deploy {name}`"
     return "" if released else f"run `model promote {name}`"

@@ -34,7 +34,7 @@ LATENCY_ROWS, LATENCY_SECONDS, WARM_UP_ROWS = 200, 0.2, 3
 def evaluate(
     candidate: Path, champion: Path | None, holdout: pd.DataFrame, *, candidate_digest: str,
     champion_digest: str | None, holdout_digest: str, fitted: pd.DataFrame | None = None,
-    of_before: bool = False, slices: Sequence[str] = (),
+    of_before: bool = False, erased: bool = False, slices: Sequence[str] = (),
     mandatory: Sequence[str] = (), slice_metric: str | None = None, min_rows: int = 30,
     seed: int = 0, resamples: int = 1000, towards: int = 0, few: int = FEW,
 ) -> tuple[Evaluation, Scored]:  # fmt: skip
@@ -43,8 +43,9 @@ def evaluate(
     Categories of fewer than `few` rows are not named.
     Of a champion that cannot be compared fairly only the digest is kept, and `incomparable` says
     why. `fitted`: hashes of the rows that it was fitted on; of earlier versions there are none, and
-    what was released then is compared as it was then (`of_before`). `towards`: evaluate scores that
-    were `moved`, to see what another processor might say.
+    what was released then is compared as it was then (`of_before`); those that were `erased` leave
+    nothing to compare by. `towards`: evaluate scores that were `moved`, to see what another
+    processor might say.
 
     Raises:
         RefusedError: A model directory has another digest, or holds what is not trusted.
@@ -72,7 +73,7 @@ def evaluate(
             rival = Model.of(rival_files)
             check_alike(model, rival)
             if fitted is None:
-                check_split(model, rival, of_before)
+                check_split(model, rival, of_before, erased)
             theirs, limit = _scores(rival, holdout), rival.signature.limit
             unseen = None if fitted is None else compared(model, rival, holdout, scored.y, fitted)
             scored = replace(scored, champion=theirs, champion_threshold=limit, compared=unseen)

@@ -55,14 +55,17 @@ def compared(
     return unseen
 
 
-def check_split(model: Model, rival: Model, of_before: bool = False) -> None:
+def check_split(model: Model, rival: Model, of_before: bool = False, erased: bool = False) -> None:
     """Whether the champion, of whose fitted rows nothing is known, cannot have seen the holdout:
     the split is the same, and what it goes by. `of_before`: as earlier versions asked, which is the
-    split alone; of what was released then.
+    split alone; of what was released then. `erased`: there were hashes of its rows, by which all
+    others are compared, and none of the weaker rules stands in for them.
 
     Raises:
         InputError: It may have.
     """
+    if erased:
+        raise InputError("the hashes of the rows that it was fitted on were erased")
     ours, theirs = model.card.split, rival.card.split
     same = ours.get("by") == theirs.get("by") and ours.get("column") == theirs.get("column")
     later = str(ours.get("holdout_from")) >= str(theirs.get("holdout_from"))

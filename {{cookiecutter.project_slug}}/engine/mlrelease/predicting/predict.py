@@ -26,6 +26,7 @@ from mlrelease.predicting.outcome import (
     Form,
     check_writable,
     claimed,
+    errors_told,
     reasons,
     rejects_of,
     write_answered,
@@ -103,7 +104,7 @@ def predict(
         "the model": digest,
         "a library": {name: installed(name) for name in LIBRARIES},
     }
-    with _errors_told(target), parts_of(target, key, say) as parts:
+    with errors_told(target), parts_of(target, key, say) as parts:
         resumed = sum(map(len, parts))
         if resumed:
             say(f"going on at row {resumed:,}, where a run before this one ended early")
@@ -244,14 +245,3 @@ def _publishing(
         os.fsync(file.fileno())
     note(temporary)
     temporary.replace(target)
-
-
-@contextlib.contextmanager
-def _errors_told(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or " ".join(str(error).split())
-        raise InputError(
-            f"{target}: cannot be written: {reason}; once that is mended, start again to go on"
-        ) from None

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 
 from mlrelease.errors import ModelError, RefusedError
 from mlrelease.files import alone
+from mlrelease.programs.variables import not_ours
 from mlrelease.records.git import Git
 
 SECONDS = 600
@@ -80,15 +81,24 @@ def _unsaid(commit: str, error: Exception) -> RefusedError:
     )
 
 
-def lacking(git: Git, commit: str) -> list[str]:
-    """What a commit pins for training, and is not installed here.
+def pinned(git: Git, commit: str) -> tuple[Requirement, ...]:
+    """What a commit pins for training.
 
     Raises:
         RefusedError: It does not say.
     """
     found = [git.show(commit, name) for name in FILES]
     texts = [content.decode(errors="replace") for content in found if content is not None]
-    return list(differing(parsed(texts, "scikit-learn", commit)))
+    return parsed(texts, "scikit-learn", commit)
+
+
+def lacking(git: Git, commit: str) -> list[str]:
+    """What a commit pins for training, and is not installed here.
+
+    Raises:
+        RefusedError: It does not say.
+    """
+    return list(differing(pinned(git, commit)))
 
 
 def python(requirements: Sequence[Requirement], folder: Path, commit: str) -> Path:
@@ -160,8 +170,9 @@ def _uv() -> str | None:
 def _run(what: str, *command: str) -> None:
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", check=False, timeout=SECONDS
-        )
+            command, capture_output=True, text=True, errors="replace", check=False,
+            timeout=SECONDS, env=not_ours(),  # to build one may run its code
+        )  # fmt: skip
         said = "" if done.returncode == 0 else done.stderr or done.stdout or "no message"
     except (OSError, subprocess.TimeoutExpired) as error:
         said = str(error)

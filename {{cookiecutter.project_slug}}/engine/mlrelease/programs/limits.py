@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,13 @@ from mlrelease.errors import InputError, ModelError, RefusedError
 from mlrelease.files import read_json
 from mlrelease.programs import limits_server
 from mlrelease.programs.own_code import code_of
+from mlrelease.programs.variables import kept
 
 OWN = Path(__file__).parents[2]  # where the engine lies
 GIGABYTE = 10**9
 PR_SET_DUMPABLE = 4
 SECONDS = 600.0
 MOST_GIGABYTES = 4.0
-# What may decide a figure, and what finds files. No token, no address of a service.
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-KEPT_STARTS = ("OMP_", "OPENBLAS_", "MKL_", "NPY_", "PYTHON", "MLRELEASE_")
 
 
 class LimitError(RefusedError):
@@ -35,17 +34,17 @@ class LimitError(RefusedError):
 class _Server:
     """One that this process started, with the libraries imported; it ends with this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, python: str) -> None:
+        self.python = python
         self.process: subprocess.Popen[str] | None = None
         self.owner = 0
 
     def start(self) -> subprocess.Popen[str]:
         if self.process is None or self.owner != os.getpid() or self.process.poll() is not None:
             _hide()
-            given = {k: v for k, v in os.environ.items() if k in KEPT or k.startswith(KEPT_STARTS)}
             self.process, self.owner = subprocess.Popen(
-                [sys.executable, "-P", str(Path(limits_server.__file__))],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=given,
+                [self.python, "-P", str(Path(limits_server.__file__))],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=kept(),
                 start_new_session=True,
             ), os.getpid()  # fmt: skip
         return self.process
@@ -64,7 +63,13 @@ class _Server:
             raise
 
 
-_server = _Server()
+_server = _Server(sys.executable)
+
+
+@cache
+def _with(python: Path) -> _Server:
+    """One whose libraries are those of another interpreter."""
+    return _Server(str(python))
 
 
 def _hide() -> None:
@@ -80,7 +85,7 @@ def start() -> None:
 
 def limited(
     what: str, call: str, arguments: Mapping[str, Any], output: Path, *,
-    seconds: float | None = None, source: Path | None = None,
+    seconds: float | None = None, source: Path | None = None, python: Path | None = None,
 ) -> None:  # fmt: skip
     """Call `module:function(arguments, output)` in a process of its own; it writes into the folder
     `output`. `what` names the work in messages.
@@ -88,7 +93,7 @@ def limited(
     MODEL_MEMORY_GB and MODEL_SECONDS change how much memory it may take (4 GB, at most half of the
     machine's) and how long it may last (ten minutes). Code of a `source` commit is no stranger's:
     it is found and run in that folder, may take the memory that there is, and makes way for what
-    serves.
+    serves; with the libraries of the interpreter `python`, if they are not those of this one.
 
     Raises:
         LimitError: It needs more.
@@ -96,7 +101,8 @@ def limited(
     """
     seconds = seconds or _setting("MODEL_SECONDS", SECONDS)
     most = _setting("MODEL_MEMORY_GB", _default_memory())
-    code = _server.ask({
+    server = _with(python) if python else _server
+    code = server.ask({
         "call": call, "arguments": dict(arguments), "output": str(output), "seconds": seconds,
         "path": [str(place) for place in (code_of(source) if source else (OWN,))],
         "memory": 0 if source else int(most * GIGABYTE),

@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mlrelease import project
 from mlrelease.errors import InputError, RefusedError
 from mlrelease.files import alone, canonical_json, read_json
 from mlrelease.programs.libraries import depends, needed, python
+from mlrelease.programs.variables import SERVICE, WORKERS, kept
 from mlrelease.records.git import Git, GitError
 from mlrelease.records.record import Record
 from mlrelease.scoring.artifact import replace_directory
@@ -34,12 +36,13 @@ class Program:
     entry: str | None  # the entry point of the project at that commit
 
     def environment(self) -> dict[str, str]:
-        """The variables of the process. PYTHONPATH goes before an editable installation."""
+        """The variables of the process: no token of whoever deploys. PYTHONPATH goes before an
+        editable installation."""
         path = [str(place) for place in self.code]
         if self.python == Path(sys.executable):  # what it has belongs to what is installed here
             path += filter(None, [os.environ.get("PYTHONPATH")])
         given = {project.VARIABLE: self.entry} if self.entry else {}
-        return os.environ | given | {"PYTHONPATH": os.pathsep.join(path)}
+        return kept((*SERVICE, WORKERS)) | given | {"PYTHONPATH": os.pathsep.join(path)}
 
 
 def prepare(git: Git, record: Record, folder: Path) -> Program:
@@ -52,7 +55,7 @@ def prepare(git: Git, record: Record, folder: Path) -> Program:
     commit = record.source.commit
     place = folder / "code" / commit
     with alone(place.parent):
-        if not _whole(place):
+        if not _whole(git, commit, place):
             temporary = place.with_name(f".{commit}")
             shutil.rmtree(temporary, ignore_errors=True)
             _extract(git, commit, temporary)
@@ -74,21 +77,35 @@ def _extract(git: Git, commit: str, directory: Path) -> None:
     (directory / STAMP).write_text(canonical_json(_digest(directory)))
 
 
-def _whole(place: Path) -> bool:
-    """Whether all is there as it was extracted: a disk that was full, or a hand, may have been
-    here."""
+def _whole(git: Git, commit: str, place: Path) -> bool:
+    """Whether all is there as the commit holds it: a disk that was full, or a hand, may have been
+    here. Where git does not know the commit any more, it is as it was extracted."""
     stamp = place / STAMP
-    return stamp.exists() and read_json(stamp) == _digest(place)
+    if not stamp.exists():
+        return False
+    try:
+        known = git.tree(commit, *CODE, "engine")
+    except GitError:
+        return bool(read_json(stamp) == _digest(place))
+    algorithm = "sha256" if len(commit) == 64 else "sha1"
+    return {name: facts.split()[2] for name, facts in known.items()} == {
+        name: hashlib.new(algorithm, b"blob %d\0%b" % (len(content), content)).hexdigest()
+        for name, content in _files(place)
+    }
 
 
-def _digest(place: Path) -> str:
-    """Of all files except Python's bytecode, which a service writes beside them."""
-    digest = hashlib.sha256()
+def _files(place: Path) -> Iterator[tuple[str, bytes]]:
+    """All files except Python's bytecode, which a service writes beside them."""
     for path in sorted(place.rglob("*")):
         name = path.relative_to(place)
         if path.is_file() and name != Path(STAMP) and "__pycache__" not in name.parts:
-            digest.update(f"{name.as_posix()}\0{path.stat().st_size}\0".encode())
-            digest.update(path.read_bytes())
+            yield name.as_posix(), path.read_bytes()
+
+
+def _digest(place: Path) -> str:
+    digest = hashlib.sha256()
+    for name, content in _files(place):
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
 
 

@@ -8,6 +8,7 @@ from mlrelease.environments import ENVIRONMENTS
 from mlrelease.errors import InputError, RefusedError
 from mlrelease.records.ledger import MAX_RECORD
 from mlrelease.records.record import Erased, Record, short
+from mlrelease.verification.confirm import shown
 from mlrelease.workspace import Workspace
 
 
@@ -97,13 +98,15 @@ def forget(
 
 
 def _released(workspace: Workspace) -> list[tuple[str, str, bool]]:
-    """Each directory of rows that a ledger names, with the release, and whether it runs."""
+    """Each directory of rows that a ledger names, with the release, and whether it runs: as
+    recorded, or of what followers take for it, whose newest entry may be anybody's."""
     main, found = workspace.git.base(), list[tuple[str, str, bool]]()
     for environment in ENVIRONMENTS:
         ledger = workspace.ledger(environment, main)
+        runs = (ledger.effective, shown(workspace, ledger)[0].effective)
         files = workspace.git.objects([entry.record for entry in ledger.entries], MAX_RECORD)
         for entry, file in zip(ledger.entries, files, strict=True):
             record = Record.read(file.content or b"", f"env/{environment}:model.yaml")
             name = f"{environment} {entry.time:%Y-%m-%d} {entry.commit[:7]}"
-            found += [(rows, name, entry is ledger.effective) for rows in record.data.kept]
+            found += [(rows, name, entry in runs) for rows in record.data.kept]
     return found

@@ -8,7 +8,7 @@ from mlrelease.promotion.proposal import Opened, Proposal, find_open, publish
 from mlrelease.records import main_line
 from mlrelease.records.ledger import FILE, Entry, Ledger
 from mlrelease.records.record import folder, short
-from mlrelease.verification.confirm import confirmed, settle
+from mlrelease.verification.confirm import confirmed, settle, unrefuted
 from mlrelease.verification.pending import broken
 from mlrelease.workspace import Workspace
 
@@ -40,7 +40,7 @@ def prepare(
     loads: bool = True,
 ) -> Proposal | Opened:
     """What `rollback` would open, or the same one that is open already. Where it `loads` no model,
-    the ledger is taken as recorded; the release verifies it in any case.
+    the ledger is verified as far as that goes; the release verifies it in any case.
 
     Where main names something else than what runs (it was refused, failed or removed), that is
     undone first: main names again what runs.
@@ -48,7 +48,7 @@ def prepare(
     git = workspace.git
     base = git.base()
     recorded = workspace.ledger(environment, base)
-    ledger = settle(workspace, recorded) if loads else recorded
+    ledger = (settle if loads else unrefuted)(workspace, recorded)
     current, said = ledger.effective, main_line.named(git, base, environment)
     if current is None or said is None:
         nothing = f"{environment} ran nothing before; there is nothing to roll back to"

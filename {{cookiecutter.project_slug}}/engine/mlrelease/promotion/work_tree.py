@@ -1,5 +1,7 @@
 """The candidate of this work tree: evaluated against what runs, or brought back from the store."""
 
+from collections.abc import Callable
+
 from mlrelease.environments import Environment
 from mlrelease.errors import InputError, ModelError
 from mlrelease.evaluation.evaluate import Scored, evaluate
@@ -9,11 +11,15 @@ from mlrelease.records.git import BRANCH
 from mlrelease.scoring.artifact import refuse_strangers, replace_directory, whole
 from mlrelease.scoring.candidate_lock import temporary_beside, writing
 from mlrelease.training.train import Candidate, input_key, read_holdout
+from mlrelease.verification.confirm import shown
 from mlrelease.workspace import Workspace
 
 
-def evaluate_candidate(workspace: Workspace, against: Environment) -> tuple[Evaluation, Scored]:
-    """The candidate of this work tree against what an environment runs, if anything.
+def evaluate_candidate(
+    workspace: Workspace, against: Environment, say: Callable[[str], object] = str
+) -> tuple[Evaluation, Scored]:
+    """The candidate of this work tree against what an environment runs, if anything. `say` is told
+    where that cannot be verified here now.
 
     Raises:
         InputError: There is no candidate, or it was changed after it was trained.
@@ -21,11 +27,15 @@ def evaluate_candidate(workspace: Workspace, against: Environment) -> tuple[Eval
     candidate = Candidate.read(workspace.candidate)
     if candidate.key != input_key(workspace.params, workspace.root):
         raise InputError("the candidate was trained from other inputs: run `model train`")
-    champion = fitted = None
+    champion, known, fitted, erased = None, None, None, False
     if workspace.git.resolve(BRANCH):
-        champion = workspace.ledger(against, workspace.git.base()).effective
+        ledger, unsure = shown(workspace, workspace.ledger(against, workspace.git.base()))
+        champion = ledger.effective
+        if unsure:
+            say(unsure)
     if champion:
-        fitted = workspace.fitted(workspace.recorded(champion).data.fitted)
+        known = workspace.recorded(champion).data.fitted
+        fitted, erased = workspace.fitted(known)
     candidate.check(workspace.candidate)
     slices = workspace.policy.slices
     return evaluate(
@@ -35,7 +45,8 @@ def evaluate_candidate(workspace: Workspace, against: Environment) -> tuple[Eval
         candidate_digest=candidate.model,
         champion_digest=champion.model if champion else None,
         holdout_digest=candidate.holdout,
-        fitted=read_fitted(workspace.store.fetch(fitted), fitted) if fitted else None,
+        fitted=read_fitted(fitted, known) if fitted and known else None,
+        erased=erased,
         slices=workspace.params.slices,
         mandatory=workspace.policy.slice_columns,
         slice_metric=slices.metric if slices else None,

@@ -23,11 +23,16 @@ PROTECTED = (
     "Makefile",
     "Dockerfile",
     ".gitattributes",
+    ".model",  # what a machine keeps: no commit may bring it
 )
 YOURS = re.compile(r"src/[^/]+/(data|model)\.py")
 ENGINE = (  # where it is, and where it was before it had a folder of its own
     "engine/mlrelease/records/ledger.py",
     ":(glob)src/*/release/ledger.py",
+)
+BOUND = (  # what came with the rules that bind a record to its model, rows and code
+    "engine/mlrelease/verification/rebuild.py",
+    ":(glob)src/*/release/rebuild.py",
 )
 
 
@@ -68,6 +73,13 @@ def started(git: Git, head: str, released: str | None) -> str:
 def adopted(git: Git, head: str) -> str:
     """The commit that brought this engine; the first of all, where it is not in the repository."""
     return (git.line(head, *ENGINE) or git.line(head))[-1]
+
+
+def unbound(git: Git, commit: str, head: str) -> bool:
+    """Whether a commit of main is from before the rules that bind a record to its model came there:
+    it is part of the history of the first commit that brought them, of the first of all if none
+    did."""
+    return git.is_ancestor(commit, (git.line(head, *BOUND) or git.line(head))[-1])
 
 
 def deciding(git: Git, commit: str) -> Mapping[str, str]:

@@ -36,6 +36,22 @@ def settle(workspace: Workspace, ledger: Ledger) -> Ledger:
     return ledger
 
 
+def unrefuted(workspace: Workspace, ledger: Ledger) -> Ledger:
+    """The same by all that can be told without a model: for jobs that load none."""
+    while (last := ledger.effective) is not None and refuted(workspace, ledger, last):
+        ledger = ledger.without(last)
+    return ledger
+
+
+def shown(workspace: Workspace, ledger: Ledger) -> tuple[Ledger, str]:
+    """What `settle` gives, for verbs that decide nothing; where it cannot be told now, what
+    `unrefuted` gives, and a word on it."""
+    try:
+        return settle(workspace, ledger), ""
+    except UnclearError as error:
+        return unrefuted(workspace, ledger), f"not verified here: {error}"
+
+
 def confirmed(workspace: Workspace, ledger: Ledger, entry: Entry) -> bool:
     """Whether this entry verifies, as of its day; remembered where it does.
 

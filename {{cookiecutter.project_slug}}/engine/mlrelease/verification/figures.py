@@ -10,15 +10,16 @@ from mlrelease.evaluation.gate import NOT_REBUILT, Finding, judge
 from mlrelease.evaluation.metrics import Scored
 from mlrelease.evaluation.reproduce import same_numbers
 from mlrelease.evaluation.slices import FEW
-from mlrelease.files import read_json, sha256
+from mlrelease.files import read_json
 from mlrelease.policy import Policy
 from mlrelease.programs.libraries import lacking
 from mlrelease.programs.limits import limited
 from mlrelease.records.change import Change
 from mlrelease.records.ledger import Entry
-from mlrelease.records.record import DataDigests, Erased, Record, Replaces, folder, short
+from mlrelease.records.record import DataDigests, Erased, Record, Replaces, short
 from mlrelease.storage.store import ErasedError, MissingError
 from mlrelease.verification import measure, rebuild, rendered
+from mlrelease.verification.claims import claims, unbound
 from mlrelease.workspace import Workspace
 
 LOADED = (
@@ -58,7 +59,7 @@ def check(
 ) -> Figures:
     """Evaluate again, and compare with what the record says; make again what can be. Code of a
     source commit that is not `on_main` is a stranger's, and does not run."""
-    claimed, checks = _claims(workspace, change, record)
+    claimed, checks = claims(workspace, change, record)
     checks += [artefact(workspace, "model", record.model)]
     if change.recorded and (note := _erased(workspace, change.recorded, record)):
         if not checks[-1].passed:
@@ -69,19 +70,18 @@ def check(
         answers = dict(change.recorded.released.answers)
         return Figures(tuple(checks), judge(claimed, policy), answers)
     checks += [artefact(workspace, "holdout", record.data.holdout)]
-    if not (change.recorded and all(map(workspace.store.erased, _fitted(record)))):
+    if not (change.recorded and workspace.fitted(record.data.fitted)[1]):
         checks += [artefact(workspace, "fitted", digest) for digest in _fitted(record)]
     if not all(check.passed for check in checks if check.name in LOADED):
         return Figures(tuple(checks), away=_missing(workspace, record))
 
-    # What an older version made says nothing of its rows; it was released as it was.
     then = change.recorded is not None or record.schema_version == 1
-    old = then and record.key is None
+    old = then and unbound(workspace, change, record)
 
     def measure_again(towards: int = 0, few: int | None = None) -> Measured:
         return measured(
             workspace, record.model, record.replaces, record.data, record.source.commit, policy,
-            of_before=then and record.data.fitted is None, towards=towards, few=few,
+            of_before=old and record.data.fitted is None, towards=towards, few=few,
         )  # fmt: skip
 
     def moved(towards: int) -> tuple[Evaluation, Scored]:
@@ -90,7 +90,7 @@ def check(
 
     found = measure_again()
     differences = same_numbers(found.evaluation, claimed, moved)
-    if differences and then:  # it may be from when every category was named
+    if differences and old:  # it may be from when every category was named
         found = measure_again(few=1)
         differences = same_numbers(found.evaluation, claimed)
     checks += [finding for finding in found.findings if not (old and finding.name == "bound")]
@@ -104,7 +104,7 @@ def check(
         checks.append(rendered.check_rendered(workspace.git, *about, released=then))
     rules, away = policy.environments[change.environment], None
     if not old and on_main and all(check.passed for check in checks):
-        again = rebuild.check(workspace, record, rules, released=change.recorded is not None)
+        again = rebuild.check(workspace, record, rules)
         away = None if again.passed or NOT_REBUILT not in again.message else again.message
         checks.append(again)
     return Figures(tuple(checks), judge(found.evaluation, policy), found.answers, away)
@@ -115,7 +115,7 @@ def take(
     told: tuple[Finding, ...], answers: dict[str, float],
 ) -> Figures:  # fmt: skip
     """The same without loading anything: what needs the model is as another job `told` it."""
-    claimed, checks = _claims(workspace, change, record)
+    claimed, checks = claims(workspace, change, record)
     known = {finding.name: finding for finding in told}
     for name in LOADED:
         if name == "fitted" and not _fitted(record):
@@ -139,12 +139,12 @@ def measured(
         RefusedError: An artefact vanished or was changed, or needs more memory or time than it may.
     """
     params, slices, champion = workspace.params_at(commit), policy.slices, replaces.model
-    fetch, fitted = workspace.store.fetch, workspace.fitted(replaces.fitted)
+    fetch, (fitted, erased) = workspace.store.fetch, workspace.fitted(replaces.fitted)
     arguments = {
         "model": str(fetch(model)),
         "champion": str(fetch(champion)) if champion else None,
         "holdout": str(fetch(data.holdout)),
-        "fitted": [str(fetch(fitted)), fitted] if fitted else None,
+        "fitted": [str(fitted), replaces.fitted] if fitted else None,
         "params": params.model_dump(mode="json"),
         "data": data.model_dump(exclude_none=True),
         "pinned": not lacking(workspace.git, commit),
@@ -153,6 +153,7 @@ def measured(
             "champion_digest": champion,
             "holdout_digest": data.holdout,
             "of_before": of_before,
+            "erased": erased,
             "slices": params.slices,
             "mandatory": policy.slice_columns,
             "slice_metric": slices.metric if slices else None,
@@ -180,14 +181,6 @@ def artefact(workspace: Workspace, name: str, digest: str) -> Finding:
     except RefusedError as error:
         return Finding(name, False, str(error))
     return Finding(name, True, f"{short(digest)} is in the store, byte for byte")
-
-
-def _image(workspace: Workspace, record: Record) -> Finding:
-    """Whether the image is the one that was packaged with the model: nobody edits it in."""
-    known = workspace.store.provenance(record.model).image
-    if record.image == known:
-        return Finding("image", True, f"{record.image} was packaged with the model")
-    return Finding("image", False, f"{record.image} was not packaged with the model, but {known}")
 
 
 def _fitted(record: Record) -> tuple[str, ...]:
@@ -219,30 +212,3 @@ def _missing(workspace: Workspace, record: Record) -> str | None:
         except RefusedError:
             return None
     return None
-
-
-def _claims(
-    workspace: Workspace, change: Change, record: Record
-) -> tuple[Evaluation, list[Finding]]:
-    """Whether evaluation.json is about this record, and the policy is the one that it was for."""
-    name = f"{folder(change.environment)}/evaluation.json"
-    claimed = Evaluation.parse(content := workspace.git.show(change.head, name) or b"", name)
-    wrong = [
-        what
-        for what, there, here in (
-            ("its digest", sha256(content), record.evaluation),
-            ("the candidate", claimed.candidate, record.model),
-            ("the champion", claimed.champion, record.replaces.model),
-            ("the holdout", claimed.holdout, record.data.holdout),
-            ("the runtime", claimed.parity.runtime, record.runtime),
-        )
-        if there != here
-    ]
-    message = f"{name} is not about this record: {', '.join(wrong)} differs"
-    checks = [Finding("evaluation", not wrong, message if wrong else f"{name} is about this model")]
-    policy_now = sha256(workspace.git.show(change.parent, "policy.yaml") or b"")
-    if change.recorded is None and record.image:
-        checks.append(_image(workspace, record))
-    same = policy_now == record.policy
-    message = "is the one it was proposed under" if same else "changed since; promote again"
-    return claimed, [*checks, Finding("policy", same, f"policy.yaml {message}")]

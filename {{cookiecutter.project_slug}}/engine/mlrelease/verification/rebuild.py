@@ -9,7 +9,7 @@ from mlrelease.errors import ModelError, RefusedError
 from mlrelease.evaluation.gate import NOT_REBUILT, Finding
 from mlrelease.files import canonical_json, read_json, sha256, write_atomically
 from mlrelease.policy import EnvironmentRules
-from mlrelease.programs.libraries import lacking
+from mlrelease.programs.libraries import LibrariesError, lacking, pinned, python
 from mlrelease.programs.limits import LimitError, limited
 from mlrelease.programs.own_code import ENGINE, engine_of
 from mlrelease.records.git import Git, GitError
@@ -30,16 +30,10 @@ class NotRebuiltError(ModelError):
     """It cannot be made again here; that says nothing about the model."""
 
 
-class AwayError(NotRebuiltError):
-    """What it needs is not here now; it may come back."""
-
-
-def check(
-    workspace: Workspace, record: Record, rules: EnvironmentRules, *, released: bool = False
-) -> Finding:
+def check(workspace: Workspace, record: Record, rules: EnvironmentRules) -> Finding:
     """Make again what the policy asks for, once on this machine; what was not done is tried again.
-    Of what was `released`, and so was made again then, it is said where that cannot be done any
-    more, as with other libraries."""
+    Nobody signs an entry, so none is believed that says that it was made again when it was
+    released."""
     facts = record.model_dump(mode="json", include={"model", "source", "data", "key"})
     about = [facts, rules.rebuild, libraries(workspace.root)]
     place = workspace.state / "rebuilt" / f"{sha256(canonical_json(about).encode())[7:]}.json"
@@ -51,8 +45,7 @@ def check(
         if not message.startswith(NOT_REBUILT):  # the host was busy, perhaps
             write_atomically(place, canonical_json({"message": message}))
     except NotRebuiltError as error:
-        stands = released and not isinstance(error, AwayError)
-        return Finding("rebuilt", stands or rules.rebuild is None, f"{NOT_REBUILT}{error}")
+        return Finding("rebuilt", rules.rebuild is None, f"{NOT_REBUILT}{error}")
     except RefusedError as error:
         return Finding("rebuilt", False, str(error))
     return Finding("rebuilt", True, message)
@@ -70,14 +63,15 @@ def _rebuilt(workspace: Workspace, record: Record, asked: str | None) -> str:
         tree, output = Path(name) / "source", Path(name) / "output"
         output.mkdir()
         again = _check_out(workspace.git, record, tree)
+        interpreter = _python(workspace, commit, asked)
         made = output / "candidate"
         if asked != "rows":
             seconds = SECONDS if asked is None else MOST_SECONDS
-            if _run(f"{again}:make", commit, tree, output, seconds):
-                return _same_model(workspace, record, made, Path(name))
+            if _run(f"{again}:make", commit, tree, output, seconds, interpreter):
+                return _same_model(workspace, record, made, Path(name), interpreter)
             if asked == "train":
                 raise NotRebuiltError(f"training at {commit[:7]} takes over {seconds / 3600:g} h")
-        if not _run(f"{again}:hold_out", commit, tree, output, SECONDS):
+        if not _run(f"{again}:hold_out", commit, tree, output, SECONDS, interpreter):
             raise NotRebuiltError(f"dividing the rows of {commit[:7]} takes over {SECONDS:g} s")
         _same_rows(record, (made / "train").read_text(), made)
     if asked == "rows":
@@ -87,11 +81,39 @@ def _rebuilt(workspace: Workspace, record: Record, asked: str | None) -> str:
     return f"{NOT_REBUILT}training takes over {SECONDS:g} s; {commit[:7]} gives the same rows"
 
 
-def _run(call: str, commit: str, tree: Path, output: Path, seconds: float) -> bool:
+def _python(workspace: Workspace, commit: str, asked: str | None) -> Path | None:
+    """The interpreter with the libraries of the source commit, None for this one. Where the policy
+    asks, they are installed: else nobody whose own have moved on could tell an honest release from
+    a forged one.
+
+    Raises:
+        NotRebuiltError: They are not here.
+    """
+    try:
+        missing = lacking(workspace.git, commit)
+    except RefusedError as error:
+        raise NotRebuiltError(str(error)) from None
+    if not missing:
+        return None
+    text = f"{commit[:7]} needs {', '.join(missing[:3])}"
+    if asked is None:
+        raise NotRebuiltError(text)
+    try:
+        place = workspace.state / "environments" / "libraries"
+        return python(pinned(workspace.git, commit), place, commit)
+    except LibrariesError as error:
+        raise NotRebuiltError(f"{text}; {error}") from None
+
+
+def _run(
+    call: str, commit: str, tree: Path, output: Path, seconds: float, python: Path | None
+) -> bool:
     """Whether it was done in time."""
     what = f"the code of {commit[:7]}"
     try:
-        limited(what, call, {"root": str(tree)}, output, seconds=seconds, source=tree)
+        limited(
+            what, call, {"root": str(tree)}, output, seconds=seconds, source=tree, python=python
+        )
     except LimitError as error:
         if "not done" in str(error):
             return False
@@ -99,7 +121,7 @@ def _run(call: str, commit: str, tree: Path, output: Path, seconds: float) -> bo
     except RefusedError as error:
         raise RefusedError(f"{commit[:7]} gives no model: {error}") from None
     except ModelError as error:  # data that is not here; a network that may not be reached
-        raise AwayError(f"{commit[:7]}: {error}") from None
+        raise NotRebuiltError(f"{commit[:7]}: {error}") from None
     return True
 
 
@@ -116,7 +138,7 @@ def _check_out(git: Git, record: Record, tree: Path) -> str:
         plain = {n: facts.split()[2] for n, facts in git.tree(commit).items() if facts[:3] == "100"}
         found = git.objects(list(plain.values()), MAX_BYTES)
     except GitError as error:
-        raise AwayError(f"{commit[:7]}: {error}") from None
+        raise NotRebuiltError(f"{commit[:7]}: {error}") from None
     for name, file in zip(plain, found, strict=True):
         if file.content is None or not below(name):
             raise NotRebuiltError(f"{commit[:7]}: {name[:80]!a} cannot be written")
@@ -124,11 +146,8 @@ def _check_out(git: Git, record: Record, tree: Path) -> str:
         (tree / name).write_bytes(file.content)
     try:
         engine = engine_of(tree, commit)
-        missing = lacking(git, commit)
     except RefusedError as error:
         raise NotRebuiltError(str(error)) from None
-    if missing:
-        raise NotRebuiltError(f"{commit[:7]} needs {', '.join(missing[:3])}")
     if engine == ENGINE:
         return f"{ENGINE}.training.again"
     if not (tree / "src" / engine / "pipeline" / "again.py").is_file():
@@ -148,7 +167,9 @@ def _same_rows(record: Record, train: str, made: Path) -> None:
         raise RefusedError(f"{commit} gives other rows than the record's {' and '.join(wrong)}")
 
 
-def _same_model(workspace: Workspace, record: Record, made: Path, folder: Path) -> str:
+def _same_model(
+    workspace: Workspace, record: Record, made: Path, folder: Path, python: Path | None
+) -> str:
     commit, found = record.source.commit[:7], Candidate.read(made)
     _same_rows(record, found.train, made)
     again = digest_of(made / "model")
@@ -168,6 +189,8 @@ def _same_model(workspace: Workspace, record: Record, made: Path, folder: Path) 
     if not facts["largest"] <= TOLERANCE:
         text = f"{commit} gives another model: answers differ by up to {facts['largest']:.2g}"
         raise RefusedError(f"{text} of {facts['rows']} rows")
+    if python and not same and record.runtime == "onnx":  # ours would export another graph
+        raise NotRebuiltError(f"{commit} gives other bytes, and its graph is not made again here")
     if facts["python"] and record.key not in (None, found.key):
         raise RefusedError(f"{commit} has other inputs than the record's key says")
     if same:
