@@ -14,10 +14,16 @@ from mlrelease.errors import RefusedError
 from mlrelease.files import sha256
 from mlrelease.params import Params
 from mlrelease.records.git import Git
-from mlrelease.training.inputs import ENGINE, SOURCE, engine, files_below, sources
-
-FOLDERS = (SOURCE, "engine")
-LFS = b"version https://git-lfs.github.com/spec/v1\n"
+from mlrelease.records.large_files import pointed
+from mlrelease.training.inputs import (
+    ENGINE,
+    FOLDERS,
+    SOURCE,
+    engine,
+    files_below,
+    made_by_tools,
+    sources,
+)
 
 
 def refuse_uncommitted(git: Git, root: Path, params: Params) -> None:
@@ -49,6 +55,12 @@ def _faults(git: Git, root: Path, params: Params) -> Iterator[str]:
             )
         else:
             names.append(inside.as_posix())
+    for name in sorted({*tree, *here}):
+        if name.split("/")[0] in FOLDERS and made_by_tools(name):
+            yield (
+                f"{name}: is bytecode or a file of another tool, which may run instead of the code;"
+                f" remove it with `git rm -r --cached` and `rm`"
+            )
     for name in [*names, *here]:
         if fault := _fault(git, root, tree, name):
             yield fault
@@ -113,5 +125,4 @@ def _same(git: Git, tree: dict[str, str], name: str, content: bytes) -> bool:
     digest.update(b"blob %d\0" % len(content) + content)
     if digest.hexdigest() == oid:
         return True
-    pointer = git.show("HEAD", name) or b""
-    return pointer.startswith(LFS) and f"\noid {sha256(content)}\n".encode() in pointer
+    return pointed(git.show("HEAD", name) or b"") == sha256(content).removeprefix("sha256:")

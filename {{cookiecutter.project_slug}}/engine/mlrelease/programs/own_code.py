@@ -17,6 +17,7 @@ from mlrelease.records.git import Git, GitError
 from mlrelease.records.record import Record
 from mlrelease.scoring.artifact import replace_directory
 from mlrelease.storage import archive
+from mlrelease.training.inputs import made_by_tools
 
 KEPT = 5  # the programs that were used last; others go when nothing runs them
 STAMP = "digest.json"
@@ -39,6 +40,7 @@ class Program:
         if self.python == Path(sys.executable):  # what it has belongs to what is installed here
             path += filter(None, [os.environ.get("PYTHONPATH")])
         given = {project.VARIABLE: self.entry} if self.entry else {}
+        given["PYTHONDONTWRITEBYTECODE"] = "1"  # `prepare` takes code with bytecode for damaged
         return os.environ | given | {"PYTHONPATH": os.pathsep.join(path)}
 
 
@@ -71,6 +73,9 @@ def _extract(git: Git, commit: str, directory: Path) -> None:
     except GitError as error:
         raise RefusedError(f"the code of source commit {commit[:7]} cannot run: {error}") from None
     archive.unpack(io.BytesIO(tar), directory, f"source commit {commit[:7]}", folders=True)
+    for path in [p for p in directory.rglob("*") if p.is_file()]:
+        if made_by_tools(path.relative_to(directory).as_posix()):
+            path.unlink()
     (directory / STAMP).write_text(canonical_json(_digest(directory)))
 
 
@@ -82,11 +87,11 @@ def _whole(place: Path) -> bool:
 
 
 def _digest(place: Path) -> str:
-    """Of all files except Python's bytecode, which a service writes beside them."""
+    """Of all files; Python's bytecode would run instead of its source, and is none of them."""
     digest = hashlib.sha256()
     for path in sorted(place.rglob("*")):
         name = path.relative_to(place)
-        if path.is_file() and name != Path(STAMP) and "__pycache__" not in name.parts:
+        if path.is_file() and name != Path(STAMP):
             digest.update(f"{name.as_posix()}\0{path.stat().st_size}\0".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from importlib.metadata import PackageNotFoundError, distribution, requires
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from mlrelease.errors import InputError
@@ -24,6 +24,8 @@ ASIDE = (
     "automation", "cli", "deployment", "github", "monitoring", "packages", "predicting", "programs",
     "promotion", "records", "rehearsal", "serving", "settings", "storage", "verification",
 )  # fmt: skip
+FOLDERS = (SOURCE, "engine")
+BYTECODE = ("*.pyc", "*.pyo")  # what Python runs instead of a source, whatever that says
 MADE_BY_TOOLS = ("__pycache__", "*.egg-info", ".*_cache", ".ipynb_checkpoints", ".DS_Store")
 
 # What the engine fits, describes and converts a model with.
@@ -33,8 +35,9 @@ LIBRARIES = (
 )  # fmt: skip
 
 
-def input_key(params: Params, root: Path) -> str:
-    """The digest of everything that decides the model: equal keys, equal models."""
+def input_key(params: Params, root: Path, python: str | None = None) -> str:
+    """The digest of everything that decides the model: equal keys, equal models. `python` is the
+    version that trains, if it is another than this one."""
     from mlrelease import project  # the user's code: whoever writes to main loads none of it
 
     with project.faults(root):
@@ -44,7 +47,7 @@ def input_key(params: Params, root: Path) -> str:
         "data": rows,
         "code": {name: sha256(path.read_bytes()) for name, path in sources(root).items()},
         "engine": engine(),
-        "libraries": libraries(root),
+        "libraries": libraries(root) | ({"python": python} if python else {}),
     }
     return sha256(canonical_json(facts).encode())
 
@@ -77,6 +80,15 @@ def engine(place: Path = ENGINE) -> str:
     names = {path.relative_to(place).as_posix(): path for path in files_below(place)}
     facts = {n: sha256(p.read_bytes()) for n, p in names.items() if n.split("/")[0] not in ASIDE}
     return sha256(canonical_json(facts).encode())
+
+
+def made_by_tools(name: str) -> bool:
+    """Whether a path of the repository is none of its source: Python's bytecode, and below `src`
+    and `engine` all else that no key holds."""
+    parts = PurePosixPath(name).parts
+    patterns = MADE_BY_TOOLS if parts[0] in FOLDERS else MADE_BY_TOOLS[:1]
+    found = any(fnmatch(part, pattern) for part in parts for pattern in patterns)
+    return found or any(fnmatch(name, pattern) for pattern in BYTECODE)
 
 
 def files_below(folder: Path) -> Iterator[Path]:
