@@ -1,6 +1,7 @@
 """Is this what its source commit gives? The model is trained again there, or its rows are divided
 again, with the code, params.yaml and data of that commit."""
 
+import platform
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,16 @@ from mlrelease.evaluation.gate import NOT_REBUILT, Finding
 from mlrelease.files import canonical_json, read_json, sha256, write_atomically
 from mlrelease.policy import EnvironmentRules
 from mlrelease.programs.libraries import lacking
-from mlrelease.programs.limits import LimitError, limited
+from mlrelease.programs.limits import EndedError, LimitError, limited
 from mlrelease.programs.own_code import ENGINE, engine_of
 from mlrelease.records.git import Git, GitError
+from mlrelease.records.large_files import pointed, write
 from mlrelease.records.record import Record
 from mlrelease.scoring.artifact import digest_of
 from mlrelease.storage.archive import MAX_BYTES, below
-from mlrelease.training.inputs import libraries
+from mlrelease.training.inputs import libraries, made_by_tools
 from mlrelease.training.train import Candidate
-from mlrelease.verification import measure
+from mlrelease.verification import compare
 from mlrelease.verification.likeness import TOLERANCE
 from mlrelease.workspace import Workspace
 
@@ -71,7 +73,7 @@ def _rebuilt(workspace: Workspace, record: Record, asked: str | None) -> str:
         if asked != "rows":
             seconds = SECONDS if asked is None else MOST_SECONDS
             if _run(f"{again}:make", commit, tree, output, seconds):
-                return _same_model(workspace, record, made, Path(name))
+                return _same_model(workspace, record, tree, output, again)
             if asked == "train":
                 raise NotRebuiltError(f"training at {commit[:7]} takes over {seconds / 3600:g} h")
         if not _run(f"{again}:hold_out", commit, tree, output, SECONDS):
@@ -84,16 +86,18 @@ def _rebuilt(workspace: Workspace, record: Record, asked: str | None) -> str:
     return f"{NOT_REBUILT}training takes over {SECONDS:g} s; {commit[:7]} gives the same rows"
 
 
-def _run(call: str, commit: str, tree: Path, output: Path, seconds: float) -> bool:
+def _run(
+    call: str, commit: str, tree: Path, output: Path, seconds: float, **more: str
+) -> bool:  # fmt: skip
     """Whether it was done in time."""
     what = f"the code of {commit[:7]}"
     try:
-        limited(what, call, {"root": str(tree)}, output, seconds=seconds, source=tree)
+        limited(what, call, {"root": str(tree)} | more, output, seconds=seconds, source=tree)
     except LimitError as error:
         if "not done" in str(error):
             return False
         raise NotRebuiltError(str(error)) from None
-    except RefusedError as error:
+    except (RefusedError, EndedError) as error:
         raise RefusedError(f"{commit[:7]} gives no model: {error}") from None
     except ModelError as error:  # data that is not here; a network that may not be reached
         raise AwayError(f"{commit[:7]}: {error}") from None
@@ -102,15 +106,16 @@ def _run(call: str, commit: str, tree: Path, output: Path, seconds: float) -> bo
 
 def _check_out(git: Git, record: Record, tree: Path) -> str:
     """Put the files of the source commit there, byte for byte as it holds them: no attribute and no
-    filter of today decides what they are. Links are left out. Returns the module that makes
-    a model again.
+    filter of today decides what they are. Content in Git LFS is written where it is here; links
+    and bytecode are left out. Returns the module that makes a model again.
 
     Raises:
         NotRebuiltError: What it needs is not here.
     """
     commit = record.source.commit
     try:
-        plain = {n: facts.split()[2] for n, facts in git.tree(commit).items() if facts[:3] == "100"}
+        files = {n: facts.split()[2] for n, facts in git.tree(commit).items() if facts[:3] == "100"}
+        plain = {n: oid for n, oid in files.items() if not made_by_tools(n)}
         found = git.objects(list(plain.values()), MAX_BYTES)
     except GitError as error:
         raise AwayError(f"{commit[:7]}: {error}") from None
@@ -118,7 +123,9 @@ def _check_out(git: Git, record: Record, tree: Path) -> str:
         if file.content is None or not below(name):
             raise NotRebuiltError(f"{commit[:7]}: {name[:80]!a} cannot be written")
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        (tree / name).write_bytes(file.content)
+        large = pointed(file.content)
+        if not (large and write(git, name, large, tree / name)):
+            (tree / name).write_bytes(file.content)
     try:
         engine = engine_of(tree, commit)
         missing = lacking(git, commit)
@@ -145,29 +152,51 @@ def _same_rows(record: Record, train: str, made: Path) -> None:
         raise RefusedError(f"{commit} gives other rows than the record's {' and '.join(wrong)}")
 
 
-def _same_model(workspace: Workspace, record: Record, made: Path, folder: Path) -> str:
-    commit, found = record.source.commit[:7], Candidate.read(made)
+def _same_model(
+    workspace: Workspace, record: Record, tree: Path, output: Path, again: str
+) -> str:  # fmt: skip
+    commit, made = record.source.commit, output / "candidate"
+    found, short = Candidate.read(made), commit[:7]
     _same_rows(record, found.train, made)
-    again = digest_of(made / "model")
-    same = again == record.model
-    facts: dict[str, Any] = {"python": True, "others": [], "largest": 0.0, "rows": 0}
-    if not same:
-        fetch, holdout = workspace.store.fetch, record.data.holdout
-        places = {
-            "model": [str(fetch(record.model)), record.model],
-            "holdout": [str(fetch(holdout)), holdout],
-            "again": [str(made / "model"), again],
-        }
-        limited("comparing models", f"{measure.__name__}:compare", places, folder)
-        facts = read_json(folder / "apart.json")
+    digest, key = digest_of(made / "model"), found.key
+    if digest == record.model:
+        _same_key(record, key)
+        return f"trained again at {short}: the same bytes"
+    rows = None
+    if again.startswith(f"{ENGINE}."):  # versions before cannot be asked
+        if not _run(f"{again}:rows", commit, tree, output, SECONDS):
+            raise NotRebuiltError(f"reading the rows of {short} takes over {SECONDS:g} s")
+        if (output / "rows").read_text() != record.data.train:
+            raise RefusedError(f"{short} gives other rows than the record's training rows")
+        rows = str(output / "rows.parquet")
+    fetch, holdout = workspace.store.fetch, record.data.holdout
+    arguments = {
+        "model": [str(fetch(record.model)), record.model],
+        "holdout": [str(fetch(holdout)), holdout],
+        "again": [str(made / "model"), digest],
+        "rows": rows,
+    }
+    limited("comparing models", f"{compare.__name__}:compare", arguments, output)
+    facts: dict[str, Any] = read_json(output / "apart.json")
     if facts["others"]:
-        raise RefusedError(f"{commit} gives a model with another {facts['others'][0]}")
+        raise RefusedError(f"{short} gives a model with another {facts['others'][0]}")
     if not facts["largest"] <= TOLERANCE:
-        text = f"{commit} gives another model: answers differ by up to {facts['largest']:.2g}"
+        text = f"{short} gives another model: answers differ by up to {facts['largest']:.2g}"
         raise RefusedError(f"{text} of {facts['rows']} rows")
-    if facts["python"] and record.key not in (None, found.key):
-        raise RefusedError(f"{commit} has other inputs than the record's key says")
-    if same:
-        return f"trained again at {commit}: the same bytes"
     answers = f"{facts['rows']} answers at most {facts['largest']:.1g} apart"
-    return f"trained again at {commit}: other bytes, and {answers} (allowed: {TOLERANCE:g})"
+    message = f"trained again at {short}: other bytes, and {answers} (allowed: {TOLERANCE:g})"
+    python = str(facts["python"])
+    if python != platform.python_version() and key != record.key:
+        ours = tuple(platform.python_version_tuple()[:2])
+        if rows is None or tuple(python.split(".")[:2]) != ours:  # it may need other libraries
+            return f"{message}; its key is of Python {python}, and was not compared"
+        _run(f"{again}:key", commit, tree, output, SECONDS, python=python)
+        key = (output / "key").read_text()
+    _same_key(record, key)
+    return message
+
+
+def _same_key(record: Record, key: str) -> None:
+    if record.key not in (None, key):
+        commit = record.source.commit[:7]
+        raise RefusedError(f"{commit} has other inputs than the record's key says")
