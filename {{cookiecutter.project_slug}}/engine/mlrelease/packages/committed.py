@@ -55,17 +55,18 @@ def _faults(git: Git, root: Path, params: Params) -> Iterator[str]:
             )
         else:
             names.append(inside.as_posix())
-    for name in sorted({*tree, *here}):
-        if name.split("/")[0] in FOLDERS and made_by_tools(name):
-            yield (
-                f"{name}: is bytecode or a file of another tool, which may run instead of the code;"
-                f" remove it with `git rm -r --cached` and `rm`"
-            )
-    for name in [*names, *here]:
+    strange = {n for n in (*tree, *here) if n.split("/")[0] in FOLDERS and made_by_tools(n)}
+    for name in sorted(strange):
+        yield (
+            f"{name}: is bytecode or a file of another tool, which may run instead of the code;"
+            " remove it, and if it is committed, with `git rm --force`"
+        )
+    for name in [*names, *(name for name in here if name not in strange)]:
         if fault := _fault(git, root, tree, name):
             yield fault
     for name in sorted(tree):
-        if name.split("/")[0] in FOLDERS and not (root / name).exists():
+        lost = name.split("/")[0] in FOLDERS and not (root / name).exists()
+        if lost and name not in strange:
             yield f"{name}: is in HEAD, and missing here; restore it, or commit that it is gone"
     own = project.folder(root)
     if own.resolve() != (root / SOURCE / own.name).resolve():  # installed, not editable
