@@ -282,10 +282,10 @@ class TestNotRebuilt:
     @pytest.fixture
     def away(self, world: sandbox.Sandbox) -> sandbox.Sandbox:
         """The source commit needs a library that is not here."""
-        text = (world.here.root / "pyproject.toml").read_text()
+        text = (world.here.root / "engine" / "pyproject.toml").read_text()
         start = next(line for line in text.splitlines() if '"pandas==' in line)
         other = start[: start.index("==")] + '==0.1",'
-        world.commit("pyproject.toml", text.replace(start, other))
+        world.commit("engine/pyproject.toml", text.replace(start, other))
         packaged(world)
         return world
 

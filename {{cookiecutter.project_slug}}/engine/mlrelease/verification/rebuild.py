@@ -26,6 +26,7 @@ from mlrelease.workspace import Workspace
 
 SECONDS = 600.0  # of training, where policy.yaml does not ask for it
 MOST_SECONDS = 6 * 3600.0
+COMPARISON = 2  # what was found by an older one is found again
 
 
 class NotRebuiltError(ModelError):
@@ -42,7 +43,7 @@ def check(
     """Make again what the policy asks for, once on this machine. Of what was `released`, and so was
     made again then, it is said where that cannot be done any more, as with other libraries."""
     facts = record.model_dump(mode="json", include={"model", "source", "data", "key"})
-    about = [facts, rules.rebuild, libraries(workspace.root)]
+    about = [facts, rules.rebuild, libraries(workspace.root), COMPARISON]
     place = workspace.state / "rebuilt" / f"{sha256(canonical_json(about).encode())[7:]}.json"
     if place.is_file():
         return Finding("rebuilt", True, str(read_json(place)["message"]))
