@@ -15,15 +15,8 @@ from mlrelease.files import sha256
 from mlrelease.params import Params
 from mlrelease.records.git import Git
 from mlrelease.records.large_files import pointed
-from mlrelease.training.inputs import (
-    ENGINE,
-    FOLDERS,
-    SOURCE,
-    engine,
-    files_below,
-    made_by_tools,
-    sources,
-)
+from mlrelease.source_files import FOLDERS, SOURCE, made_by_tools
+from mlrelease.training.inputs import ENGINE, engine, files_below, sources
 
 
 def refuse_uncommitted(git: Git, root: Path, params: Params) -> None:

@@ -16,8 +16,8 @@ from mlrelease.programs.libraries import depends, needed, python
 from mlrelease.records.git import Git, GitError
 from mlrelease.records.record import Record
 from mlrelease.scoring.artifact import replace_directory
+from mlrelease.source_files import made_by_tools
 from mlrelease.storage import archive
-from mlrelease.training.inputs import made_by_tools
 
 KEPT = 5  # the programs that were used last; others go when nothing runs them
 STAMP = "digest.json"

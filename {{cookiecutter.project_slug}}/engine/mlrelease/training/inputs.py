@@ -7,26 +7,23 @@ import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from importlib.metadata import PackageNotFoundError, distribution, requires
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlrelease.errors import InputError
 from mlrelease.files import canonical_json, sha256
 from mlrelease.params import Params
+from mlrelease.source_files import MADE_BY_TOOLS, SOURCE
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 ENGINE = Path(__file__).parents[1]
-SOURCE = "src"
 # Rooms of the engine that decide nothing: a change of what serves needs no training.
 ASIDE = (
     "automation", "cli", "deployment", "github", "monitoring", "packages", "predicting", "programs",
     "promotion", "records", "rehearsal", "serving", "settings", "storage", "verification",
 )  # fmt: skip
-FOLDERS = (SOURCE, "engine")
-BYTECODE = ("*.pyc", "*.pyo")  # what Python runs instead of a source, whatever that says
-MADE_BY_TOOLS = ("__pycache__", "*.egg-info", ".*_cache", ".ipynb_checkpoints", ".DS_Store")
 
 # What the engine fits, describes and converts a model with.
 LIBRARIES = (
@@ -80,15 +77,6 @@ def engine(place: Path = ENGINE) -> str:
     names = {path.relative_to(place).as_posix(): path for path in files_below(place)}
     facts = {n: sha256(p.read_bytes()) for n, p in names.items() if n.split("/")[0] not in ASIDE}
     return sha256(canonical_json(facts).encode())
-
-
-def made_by_tools(name: str) -> bool:
-    """Whether a path of the repository is none of its source: Python's bytecode, and below `src`
-    and `engine` all else that no key holds."""
-    parts = PurePosixPath(name).parts
-    patterns = MADE_BY_TOOLS if parts[0] in FOLDERS else MADE_BY_TOOLS[:1]
-    found = any(fnmatch(part, pattern) for part in parts for pattern in patterns)
-    return found or any(fnmatch(name, pattern) for pattern in BYTECODE)
 
 
 def files_below(folder: Path) -> Iterator[Path]:

@@ -17,8 +17,9 @@ from mlrelease.records.git import Git, GitError
 from mlrelease.records.large_files import pointed, write
 from mlrelease.records.record import Record
 from mlrelease.scoring.artifact import digest_of
+from mlrelease.source_files import made_by_tools
 from mlrelease.storage.archive import MAX_BYTES, below
-from mlrelease.training.inputs import libraries, made_by_tools
+from mlrelease.training.inputs import libraries
 from mlrelease.training.train import Candidate
 from mlrelease.verification import compare
 from mlrelease.verification.likeness import TOLERANCE
