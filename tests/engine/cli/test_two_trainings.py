@@ -86,7 +86,7 @@ def test_two_trainings_at_once_leave_one_whole_candidate(world: sandbox.Sandbox)
 
 def test_a_lock_dies_with_its_process(world: sandbox.Sandbox) -> None:
     code = (
-        f"import os, pathlib; from mlrelease.scoring.candidate_lock import writing\n"
+        "import os, pathlib; from mlrelease.scoring.candidate_lock import writing\n"
         "with writing(pathlib.Path('candidate')): print('held', flush=True); os.read(0, 1)"
     )
     process = subprocess.Popen(

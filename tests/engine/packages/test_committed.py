@@ -148,6 +148,13 @@ def a_module_without_its_source(place: Place) -> None:
     place.write(f"{PACKAGE}/lags.pyc", "")
 
 
+def committed_bytecode(place: Place) -> None:
+    name = f"{PACKAGE}/__pycache__/model.cpython-311.pyc"
+    place.write(name, "")
+    place.git.run("add", "--force", name)
+    place.commit()
+
+
 def a_link_below_src(place: Place) -> None:
     (place.root / PACKAGE / "lags").symlink_to(place.root / "data")
     place.commit()
@@ -185,7 +192,8 @@ def another_package_runs(place: Place) -> None:
         (filtered_rows, "data/rows.csv: git stores other bytes .* -text -filter"),
         (an_ignored_module, "secret.py: not committed, and git ignores it; .*move it away"),
         (a_new_module_elsewhere, "src/ours/lags.py: not committed; commit first"),
-        (a_module_without_its_source, "lags.pyc: not committed, and git ignores it"),
+        (a_module_without_its_source, "lags.pyc: is bytecode or a file of another tool"),
+        (committed_bytecode, r"model\.cpython-311\.pyc: is bytecode or .*`git rm --force`$"),
         (a_link_below_src, "lags: is a link; put the file itself there"),
         (a_module_that_is_not_checked_out, "model.py: is in HEAD, and missing here; restore"),
         (libraries_not_committed, "pyproject.toml: not committed as it is; commit first"),

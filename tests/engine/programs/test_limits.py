@@ -83,6 +83,20 @@ def dies(_: object, output: Path) -> None:
     os.kill(os.getpid(), 9)
 
 
+def exits(_: object, output: Path) -> None:
+    os._exit(0)
+
+
+def pretends(_: object, output: Path) -> None:
+    os._exit(4)  # as what wrote why it failed
+
+
+def outlives(_: object, output: Path) -> None:
+    """End the server, and go on."""
+    os.kill(os.getppid(), 9)
+    os.execvp("sleep", ["sleep", "64"])  # noqa: S606 - a test
+
+
 def refuses(_: object, output: Path) -> None:
     raise errors.RefusedError("no")
 
@@ -104,6 +118,9 @@ def test_what_it_writes_is_there(tmp_path: Path) -> None:
         ("sleeps", limits.LimitError, "the work: not done after 6 s; MODEL_SECONDS allows more"),
         ("forks", limits.LimitError, "not done after 6 s"),
         ("dies", limits.LimitError, "was ended by signal 9"),
+        ("exits", limits.EndedError, "ended with code 0 before it was done"),
+        ("pretends", limits.EndedError, "ended with code 4 before it was done"),
+        ("outlives", limits.EndedError, "the process that checks models ended"),
         ("refuses", errors.RefusedError, "^no$"),
         ("fails", errors.ModelError, "^the work: unexpected KeyError; try again$"),
     ],
@@ -115,7 +132,9 @@ def test_what_goes_wrong_is_one_line(
     with pytest.raises(kind, match=message):
         call(name, tmp_path)
     call("writes", tmp_path, word="and the next one works")
-    assert "sleep 61" not in subprocess.run(["ps", "ax"], capture_output=True, text=True).stdout
+    running = subprocess.run(["ps", "ax"], capture_output=True, text=True, check=True).stdout
+    assert "sleep 61" not in running
+    assert "sleep 64" not in running
 
 
 @pytest.mark.usefixtures("here")

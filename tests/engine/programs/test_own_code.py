@@ -1,6 +1,8 @@
 """A release runs the code of its source commit, whatever the work tree holds by now."""
 
+import importlib.util
 import json
+import marshal
 import os
 import re
 import shutil
@@ -102,6 +104,29 @@ def change_code(world: sandbox.Sandbox, name: str, old: str, new: str) -> None:
 def health(url: str | None) -> dict[str, str]:
     answer: dict[str, str] = httpx.get(f"{url}/healthz", timeout=5, trust_env=False).json()
     return answer
+
+
+def bytecode(source: Path, text: str) -> None:
+    """What Python runs instead of the source, and never compares with it (PEP 552)."""
+    place = Path(importlib.util.cache_from_source(str(source)))
+    place.parent.mkdir(exist_ok=True)
+    head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8)
+    place.write_bytes(head + marshal.dumps(compile(text, str(source), "exec")))
+
+
+def test_bytecode_runs_neither_from_a_commit_nor_from_where_it_was_put(
+    shop: git.Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    name = "src/shop/answer.py"
+    bytecode(shop.root / name, "ANSWER = 'another'")
+    program = prepare(shop, tmp_path, commit(shop))
+    assert said(program) == "one"
+    place = program.code[0].parent
+    assert not list(place.rglob("*.pyc")), "nor does a service write any"
+    bytecode(place / name, "ANSWER = 'another'")
+    assert said(program) == "another", "the test's own bytecode works"
+    assert said(prepare(shop, tmp_path)) == "one"
 
 
 def test_each_release_answers_with_the_code_of_its_source_commit(
@@ -249,18 +274,6 @@ def test_a_service_gets_its_settings_and_no_token_of_who_deploys(
     seen = json.loads(said(prepare(shop, tmp_path)))
     assert given.items() <= seen.items()
     assert "s3cret" not in seen.values()
-
-
-def test_bytecode_beside_the_code_is_no_damage(
-    shop: git.Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-    program = prepare(shop, tmp_path)
-    said(program)
-    compiled = program.code[-1] / "shop" / "__pycache__"
-    assert compiled.exists()
-    prepare(shop, tmp_path)
-    assert compiled.exists()
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,9 @@ from mlrelease.errors import RefusedError
 from mlrelease.files import sha256
 from mlrelease.params import Params
 from mlrelease.records.git import Git
-from mlrelease.training.inputs import ENGINE, SOURCE, engine, files_below, sources
-
-FOLDERS = (SOURCE, "engine")
-LFS = b"version https://git-lfs.github.com/spec/v1\n"
+from mlrelease.records.large_files import pointed
+from mlrelease.source_files import FOLDERS, SOURCE, made_by_tools
+from mlrelease.training.inputs import ENGINE, engine, files_below, sources
 
 
 def refuse_uncommitted(git: Git, root: Path, params: Params) -> None:
@@ -49,11 +48,18 @@ def _faults(git: Git, root: Path, params: Params) -> Iterator[str]:
             )
         else:
             names.append(inside.as_posix())
-    for name in [*names, *here]:
+    strange = {n for n in (*tree, *here) if n.split("/")[0] in FOLDERS and made_by_tools(n)}
+    for name in sorted(strange):
+        yield (
+            f"{name}: is bytecode or a file of another tool, which may run instead of the code;"
+            " remove it, and if it is committed, with `git rm --force`"
+        )
+    for name in [*names, *(name for name in here if name not in strange)]:
         if fault := _fault(git, root, tree, name):
             yield fault
     for name in sorted(tree):
-        if name.split("/")[0] in FOLDERS and not (root / name).exists():
+        lost = name.split("/")[0] in FOLDERS and not (root / name).exists()
+        if lost and name not in strange:
             yield f"{name}: is in HEAD, and missing here; restore it, or commit that it is gone"
     own = project.folder(root)
     if own.resolve() != (root / SOURCE / own.name).resolve():  # installed, not editable
@@ -113,5 +119,4 @@ def _same(git: Git, tree: dict[str, str], name: str, content: bytes) -> bool:
     digest.update(b"blob %d\0" % len(content) + content)
     if digest.hexdigest() == oid:
         return True
-    pointer = git.show("HEAD", name) or b""
-    return pointer.startswith(LFS) and f"\noid {sha256(content)}\n".encode() in pointer
+    return pointed(git.show("HEAD", name) or b"") == sha256(content).removeprefix("sha256:")

@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ GIGABYTE = 10**9
 PR_SET_DUMPABLE = 4
 SECONDS = 600.0
 MOST_GIGABYTES = 4.0
+
+
+class EndedError(ModelError):
+    """A job ended itself, or what watches it, before it was done."""
 
 
 class LimitError(RefusedError):
@@ -54,9 +59,11 @@ class _Server:
         try:
             print(json.dumps(job), file=process.stdin, flush=True)
             return dict(json.loads(process.stdout.readline() if process.stdout else ""))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError):
+            process.kill()
+            process.wait()
             self.process = None
-            raise ModelError(f"the process that checks models ended: {error}; try again") from None
+            raise EndedError("the process that checks models ended; try again") from None
         except BaseException:  # interrupted: the answer would be taken for that of the next job
             process.kill()
             self.process = None
@@ -76,6 +83,21 @@ def _hide() -> None:
     """Let nobody of this user read what this process was given, such as a token, in /proc."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+@contextmanager
+def _parent_of_orphans() -> Iterator[None]:
+    """If a job ends its server, what it leaves behind becomes a child of this process, and is
+    ended."""
+    before = limits_server.children_here()
+    limits_server.adopt_orphans(True)
+    try:
+        yield
+    except EndedError:
+        limits_server.end_orphans(besides=before)
+        raise
+    finally:
+        limits_server.adopt_orphans(False)
 
 
 def start() -> None:
@@ -98,27 +120,30 @@ def limited(
     Raises:
         LimitError: It needs more.
         InputError, RefusedError: As the function did.
+        EndedError: It, or its server, ended before the function returned.
     """
     seconds = seconds or _setting("MODEL_SECONDS", SECONDS)
     most = _setting("MODEL_MEMORY_GB", _default_memory())
-    server = _with(python) if python else _server
-    code = server.ask({
+    job = {
         "call": call, "arguments": dict(arguments), "output": str(output), "seconds": seconds,
         "path": [str(place) for place in (code_of(source) if source else (OWN,))],
         "memory": 0 if source else int(most * GIGABYTE),
         "folder": str(source or output), "nice": 10 if source else 0,
-    })["code"]  # fmt: skip
+    }  # fmt: skip
+    with _parent_of_orphans():
+        answer = (_with(python) if python else _server).ask(job)
+    code = answer["code"]
     if code is None:
         raise LimitError(f"{what}: not done after {seconds:g} s; MODEL_SECONDS allows more")
+    if code and not answer["told"] and not shutil.disk_usage(output).free:  # it could not say so
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(output))
+    if code >= 0 and not answer["told"]:
+        raise EndedError(f"{what}: ended with code {code} before it was done; try again")
     if code == limits_server.FAULT:
         _raise(what, read_json(output / "fault.json"), most)
     if code == limits_server.MEMORY or code < 0:
         ended = f"was ended by signal {-code}, perhaps because it " if code < 0 else ""
         raise LimitError(f"{what}: {ended}{_too_much(most)}")
-    if code and not shutil.disk_usage(output).free:  # it could not even say so
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(output))
-    if code:
-        raise ModelError(f"{what}: ended with code {code}; try again")
 
 
 def _too_much(most: float) -> str:

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ PR_SET_CHILD_SUBREAPER = 36
 MEMORY, FAULT = 3, 4  # exit codes: it asked for too much memory; `fault.json` says what is wrong
 
 
-def run(job: dict[str, Any]) -> None:
-    """In the new process: import the function, call it, write why it failed."""
+def run(job: dict[str, Any], tell: int) -> None:
+    """In the new process: import the function, call it, write why it failed. The exit code is also
+    written to `tell`, a descriptor: code that only exits is not done."""
     output = Path(job["output"])
     log = os.open(output / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     for stream in (1, 2):
@@ -40,6 +42,7 @@ def run(job: dict[str, Any]) -> None:
     os.chdir(job["folder"])
     os.nice(job["nice"])
     sys.path[:0] = job["path"]
+    sys.dont_write_bytecode = True  # the next job that runs this code reads its source
     module, _, name = job["call"].partition(":")
     fault = {}
     try:
@@ -55,18 +58,23 @@ def run(job: dict[str, Any]) -> None:
         (output / "fault.json").write_text(json.dumps(fault))
     sys.stdout.flush()
     sys.stderr.flush()
+    os.write(tell, str(code).encode())
     os._exit(code)
 
 
 def supervise(job: dict[str, Any]) -> dict[str, Any]:
     """Fork, and wait no longer than the job may take."""
+    told, tell = os.pipe()
     pid = os.fork()
     if not pid:
         try:
             os.setsid()
-            run(job)
+            with contextlib.suppress(OSError):  # if memory runs out, it goes before its server
+                Path("/proc/self/oom_score_adj").write_text("1000")
+            run(job, tell)
         finally:
             os._exit(1)
+    os.close(tell)
     code: int | None = None
     end, pause = time.monotonic() + job["seconds"], 0.002
     while True:
@@ -83,14 +91,26 @@ def supervise(job: dict[str, Any]) -> dict[str, Any]:
         pause = min(pause * 1.5, 0.05)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)  # whatever it started
-    _end_orphans()
-    return {"code": code}
+    end_orphans()
+    os.set_blocking(told, False)  # what the job left behind may hold the other end
+    try:
+        said = os.read(told, 16).decode(errors="replace")
+    except BlockingIOError:
+        said = ""
+    os.close(told)
+    return {"code": code, "told": said == str(code)}
 
 
-def _end_orphans() -> None:
+def adopt_orphans(yes: bool) -> None:
+    """Whether processes whose parent ended become children of this one, if it started that."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0)
+
+
+def end_orphans(besides: Collection[int] = ()) -> None:
     """End what a job started in a session of its own: it is our child, once its parent is gone."""
     end = time.monotonic() + 5  # what forks faster than it can be ended is left to the system
-    while time.monotonic() < end and (children := _children()):
+    while time.monotonic() < end and (children := set(children_here()) - set(besides)):
         for child in children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
@@ -99,7 +119,8 @@ def _end_orphans() -> None:
         time.sleep(0.01)
 
 
-def _children() -> list[int]:
+def children_here() -> list[int]:
+    """The processes whose parent is this one; none where the system does not say."""
     try:
         tasks = Path("/proc/self/task").glob("*/children")
         return [int(child) for task in tasks for child in task.read_text().split()]
@@ -112,8 +133,7 @@ def main() -> None:
     for name in LIBRARIES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    adopt_orphans(True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who asked says what becomes of a job
     for text in sys.stdin:
         sys.stdout.write(json.dumps(supervise(json.loads(text))) + "\n")

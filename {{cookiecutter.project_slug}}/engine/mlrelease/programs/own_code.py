@@ -18,6 +18,7 @@ from mlrelease.programs.variables import SERVICE, WORKERS, kept
 from mlrelease.records.git import Git, GitError
 from mlrelease.records.record import Record
 from mlrelease.scoring.artifact import replace_directory
+from mlrelease.source_files import made_by_tools
 from mlrelease.storage import archive
 
 KEPT = 5  # the programs that were used last; others go when nothing runs them
@@ -42,7 +43,9 @@ class Program:
         if self.python == Path(sys.executable):  # what it has belongs to what is installed here
             path += filter(None, [os.environ.get("PYTHONPATH")])
         given = {project.VARIABLE: self.entry} if self.entry else {}
-        return kept((*SERVICE, WORKERS)) | given | {"PYTHONPATH": os.pathsep.join(path)}
+        given |= {"PYTHONPATH": os.pathsep.join(path)}
+        given["PYTHONDONTWRITEBYTECODE"] = "1"  # `prepare` takes code with bytecode for damaged
+        return kept((*SERVICE, WORKERS)) | given
 
 
 def prepare(git: Git, record: Record, folder: Path) -> Program:
@@ -74,6 +77,9 @@ def _extract(git: Git, commit: str, directory: Path) -> None:
     except GitError as error:
         raise RefusedError(f"the code of source commit {commit[:7]} cannot run: {error}") from None
     archive.unpack(io.BytesIO(tar), directory, f"source commit {commit[:7]}", folders=True)
+    for path in [p for p in directory.rglob("*") if p.is_file()]:
+        if made_by_tools(path.relative_to(directory).as_posix()):
+            path.unlink()
     (directory / STAMP).write_text(canonical_json(_digest(directory)))
 
 
@@ -88,17 +94,18 @@ def _whole(git: Git, commit: str, place: Path) -> bool:
     except GitError:
         return bool(read_json(stamp) == _digest(place))
     algorithm = "sha256" if len(commit) == 64 else "sha1"
-    return {name: facts.split()[2] for name, facts in known.items()} == {
+    wanted = {n: facts.split()[2] for n, facts in known.items() if not made_by_tools(n)}
+    return wanted == {
         name: hashlib.new(algorithm, b"blob %d\0%b" % (len(content), content)).hexdigest()
         for name, content in _files(place)
     }
 
 
 def _files(place: Path) -> Iterator[tuple[str, bytes]]:
-    """All files except Python's bytecode, which a service writes beside them."""
+    """All files; Python's bytecode would run instead of its source, and is none of them."""
     for path in sorted(place.rglob("*")):
         name = path.relative_to(place)
-        if path.is_file() and name != Path(STAMP) and "__pycache__" not in name.parts:
+        if path.is_file() and name != Path(STAMP):
             yield name.as_posix(), path.read_bytes()
 
 

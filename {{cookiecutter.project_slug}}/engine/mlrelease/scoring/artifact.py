@@ -67,6 +67,10 @@ class ModelCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: dict[str, str] = {}  # digests of the rows: `train`, `holdout`; none before there were any
     schema: int = 1
 
+    def __post_init__(self) -> None:
+        if self.runtime == "onnx" and self.not_onnx is not None:
+            raise ValueError("says why ONNX Runtime does not serve the model, and that it does")
+
 
 def whole(files: Contents) -> Contents:
     """What was read of a model directory, when no file is missing.

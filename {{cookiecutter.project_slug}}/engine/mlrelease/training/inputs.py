@@ -13,18 +13,17 @@ from typing import TYPE_CHECKING
 from mlrelease.errors import InputError
 from mlrelease.files import canonical_json, sha256
 from mlrelease.params import Params
+from mlrelease.source_files import MADE_BY_TOOLS, SOURCE
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 ENGINE = Path(__file__).parents[1]
-SOURCE = "src"
 # Rooms of the engine that decide nothing: a change of what serves needs no training.
 ASIDE = (
     "automation", "cli", "deployment", "github", "monitoring", "packages", "predicting", "programs",
     "promotion", "records", "rehearsal", "serving", "settings", "storage", "verification",
 )  # fmt: skip
-MADE_BY_TOOLS = ("__pycache__", "*.egg-info", ".*_cache", ".ipynb_checkpoints", ".DS_Store")
 
 # What the engine fits, describes and converts a model with.
 LIBRARIES = (
@@ -33,8 +32,9 @@ LIBRARIES = (
 )  # fmt: skip
 
 
-def input_key(params: Params, root: Path) -> str:
-    """The digest of everything that decides the model: equal keys, equal models."""
+def input_key(params: Params, root: Path, python: str | None = None) -> str:
+    """The digest of everything that decides the model: equal keys, equal models. `python` is the
+    version that trains, if it is another than this one."""
     from mlrelease import project  # the user's code: whoever writes to main loads none of it
 
     with project.faults(root):
@@ -44,7 +44,7 @@ def input_key(params: Params, root: Path) -> str:
         "data": rows,
         "code": {name: sha256(path.read_bytes()) for name, path in sources(root).items()},
         "engine": engine(),
-        "libraries": libraries(root),
+        "libraries": libraries(root) | ({"python": python} if python else {}),
     }
     return sha256(canonical_json(facts).encode())
 

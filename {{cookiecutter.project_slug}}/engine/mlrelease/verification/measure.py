@@ -1,32 +1,24 @@
 """What loads a model to check it. It runs in a process of its own, within limits: see limits.py."""
 
 from collections.abc import Mapping
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
-import pandas as pd
 
 from mlrelease.evaluation.evaluate import evaluate
 from mlrelease.evaluation.fitted import read_fitted
 from mlrelease.evaluation.gate import NOT_REBUILT, Finding
 from mlrelease.evaluation.metrics import Scored
-from mlrelease.evaluation.parity import apart, at_thresholds, made
 from mlrelease.files import canonical_json
 from mlrelease.params import Params
-from mlrelease.scoring.artifact import MODEL_FILES, ONNX_FILE, Model, ModelCard, dump_estimator
+from mlrelease.scoring.artifact import MODEL_FILES, ONNX_FILE, Model, ModelCard
 from mlrelease.scoring.contents import Contents, read
-from mlrelease.scoring.features import to_frame, to_inputs
-from mlrelease.scoring.runtime import load
 from mlrelease.training.export import to_onnx
 from mlrelease.training.train import read_holdout
 from mlrelease.verification.answers import answers_of
-from mlrelease.verification.likeness import close, difference
 
 ARRAYS = ("y", "candidate", "champion", "compared", "places")
-FILES = ("golden.json", "profile.json")
 
 
 def measure(arguments: Mapping[str, Any], output: Path) -> None:
@@ -106,32 +98,3 @@ def exported(model: Model, files: Contents, pinned: bool) -> Finding:
         message = f"{NOT_REBUILT}{ONNX_FILE} was exported by other libraries than are here"
         return Finding("onnx", True, f"{message}: only its answers were compared")
     return Finding("onnx", False, f"{ONNX_FILE} is not what the fitted pipeline gives; train again")
-
-
-def compare(arguments: Mapping[str, Any], output: Path) -> None:
-    """How far two models are apart: what they are made of, and what they answer to the holdout and
-    to rows made from it. Writes `apart.json`. Each argument is a folder and the digest that its
-    content must have when it is read."""
-    places = {name: (Path(path), digest) for name, (path, digest) in arguments.items()}
-    every = [read(*places[name]) for name in ("model", "again")]
-    models = [Model.of(files) for files in every]
-    a, b = (msgspec.to_builtins(model.card) for model in models)
-    pythons = [card["libraries"].pop("python", None) for card in (a, b)]
-    facts = {"python": pythons[0] == pythons[1], "rows": 0, "largest": 0.0}
-    others = [name for name in a if name != "not_onnx" and a[name] != b[name]]
-    others += difference(*(dump_estimator(model.estimator) for model in models))
-    others += [n for n in FILES if not close(*(files.json(n) for files in every))]
-    if not others:
-        told = models[0].signature
-        frame = to_frame(read_holdout(*places["holdout"]), told.columns)
-        runtimes = [load(files, model.card) for files, model in zip(every, models, strict=True)]
-        near = (at_thresholds(frame, told, runtime) for runtime in runtimes)
-        rows = pd.concat([frame, *made(frame, told), *chain(*near)])
-        inputs = to_inputs(rows, told)
-        x, y = (runtime.scores(inputs) for runtime in runtimes)
-        known = np.isfinite(x) & np.isfinite(y)
-        largest = float(np.abs(x[known]).max(initial=1.0))
-        differ = apart(x[known], y[known], largest, told).max(initial=0.0)
-        same = bool((np.isfinite(x) == np.isfinite(y)).all())
-        facts |= {"rows": len(rows), "largest": float(differ) if same else 1.0}
-    (output / "apart.json").write_text(canonical_json(facts | {"others": others}))

@@ -1,6 +1,7 @@
 """Is this what its source commit gives? The model is trained again there, or its rows are divided
 again, with the code, params.yaml and data of that commit."""
 
+import platform
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,23 @@ from mlrelease.evaluation.gate import NOT_REBUILT, Finding
 from mlrelease.files import canonical_json, read_json, sha256, write_atomically
 from mlrelease.policy import EnvironmentRules
 from mlrelease.programs.libraries import LibrariesError, lacking, pinned, python
-from mlrelease.programs.limits import LimitError, limited
+from mlrelease.programs.limits import EndedError, LimitError, limited
 from mlrelease.programs.own_code import ENGINE, engine_of
 from mlrelease.records.git import Git, GitError
+from mlrelease.records.large_files import pointed, write
 from mlrelease.records.record import Record
 from mlrelease.scoring.artifact import digest_of
+from mlrelease.source_files import made_by_tools
 from mlrelease.storage.archive import MAX_BYTES, below
 from mlrelease.training.inputs import libraries
 from mlrelease.training.train import Candidate
-from mlrelease.verification import measure
+from mlrelease.verification import compare
 from mlrelease.verification.likeness import TOLERANCE
 from mlrelease.workspace import Workspace
 
 SECONDS = 600.0  # of training, where policy.yaml does not ask for it
 MOST_SECONDS = 6 * 3600.0
+COMPARISON = 2  # what was found by an older one is found again
 
 
 class NotRebuiltError(ModelError):
@@ -35,7 +39,7 @@ def check(workspace: Workspace, record: Record, rules: EnvironmentRules) -> Find
     Nobody signs an entry, so none is believed that says that it was made again when it was
     released."""
     facts = record.model_dump(mode="json", include={"model", "source", "data", "key"})
-    about = [facts, rules.rebuild, libraries(workspace.root)]
+    about = [facts, rules.rebuild, libraries(workspace.root), COMPARISON]
     place = workspace.state / "rebuilt" / f"{sha256(canonical_json(about).encode())[7:]}.json"
     known = str(read_json(place)["message"]) if place.is_file() else NOT_REBUILT
     if not known.startswith(NOT_REBUILT):  # an earlier version kept that too
@@ -68,7 +72,7 @@ def _rebuilt(workspace: Workspace, record: Record, asked: str | None) -> str:
         if asked != "rows":
             seconds = SECONDS if asked is None else MOST_SECONDS
             if _run(f"{again}:make", commit, tree, output, seconds, interpreter):
-                return _same_model(workspace, record, made, Path(name), interpreter)
+                return _same_model(workspace, record, tree, output, again, interpreter)
             if asked == "train":
                 raise NotRebuiltError(f"training at {commit[:7]} takes over {seconds / 3600:g} h")
         if not _run(f"{again}:hold_out", commit, tree, output, SECONDS, interpreter):
@@ -106,19 +110,20 @@ def _python(workspace: Workspace, commit: str, asked: str | None) -> Path | None
 
 
 def _run(
-    call: str, commit: str, tree: Path, output: Path, seconds: float, python: Path | None
-) -> bool:
+    call: str, commit: str, tree: Path, output: Path, seconds: float,
+    interpreter: Path | None, **more: str,
+) -> bool:  # fmt: skip
     """Whether it was done in time."""
-    what = f"the code of {commit[:7]}"
+    what, arguments = f"the code of {commit[:7]}", {"root": str(tree)} | more
     try:
         limited(
-            what, call, {"root": str(tree)}, output, seconds=seconds, source=tree, python=python
-        )
+            what, call, arguments, output, seconds=seconds, source=tree, python=interpreter
+        )  # fmt: skip
     except LimitError as error:
         if "not done" in str(error):
             return False
         raise NotRebuiltError(str(error)) from None
-    except RefusedError as error:
+    except (RefusedError, EndedError) as error:
         raise RefusedError(f"{commit[:7]} gives no model: {error}") from None
     except ModelError as error:  # data that is not here; a network that may not be reached
         raise NotRebuiltError(f"{commit[:7]}: {error}") from None
@@ -127,15 +132,16 @@ def _run(
 
 def _check_out(git: Git, record: Record, tree: Path) -> str:
     """Put the files of the source commit there, byte for byte as it holds them: no attribute and no
-    filter of today decides what they are. Links are left out. Returns the module that makes
-    a model again.
+    filter of today decides what they are. Content in Git LFS is written where it is here; links
+    and bytecode are left out. Returns the module that makes a model again.
 
     Raises:
         NotRebuiltError: What it needs is not here.
     """
     commit = record.source.commit
     try:
-        plain = {n: facts.split()[2] for n, facts in git.tree(commit).items() if facts[:3] == "100"}
+        files = {n: facts.split()[2] for n, facts in git.tree(commit).items() if facts[:3] == "100"}
+        plain = {n: oid for n, oid in files.items() if not made_by_tools(n)}
         found = git.objects(list(plain.values()), MAX_BYTES)
     except GitError as error:
         raise NotRebuiltError(f"{commit[:7]}: {error}") from None
@@ -143,7 +149,9 @@ def _check_out(git: Git, record: Record, tree: Path) -> str:
         if file.content is None or not below(name):
             raise NotRebuiltError(f"{commit[:7]}: {name[:80]!a} cannot be written")
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        (tree / name).write_bytes(file.content)
+        large = pointed(file.content)
+        if not (large and write(git, name, large, tree / name)):
+            (tree / name).write_bytes(file.content)
     try:
         engine = engine_of(tree, commit)
     except RefusedError as error:
@@ -168,32 +176,53 @@ def _same_rows(record: Record, train: str, made: Path) -> None:
 
 
 def _same_model(
-    workspace: Workspace, record: Record, made: Path, folder: Path, python: Path | None
-) -> str:
-    commit, found = record.source.commit[:7], Candidate.read(made)
+    workspace: Workspace, record: Record, tree: Path, output: Path, again: str,
+    interpreter: Path | None,
+) -> str:  # fmt: skip
+    commit, made = record.source.commit, output / "candidate"
+    found, short = Candidate.read(made), commit[:7]
     _same_rows(record, found.train, made)
-    again = digest_of(made / "model")
-    same = again == record.model
-    facts: dict[str, Any] = {"python": True, "others": [], "largest": 0.0, "rows": 0}
-    if not same:
-        fetch, holdout = workspace.store.fetch, record.data.holdout
-        places = {
-            "model": [str(fetch(record.model)), record.model],
-            "holdout": [str(fetch(holdout)), holdout],
-            "again": [str(made / "model"), again],
-        }
-        limited("comparing models", f"{measure.__name__}:compare", places, folder)
-        facts = read_json(folder / "apart.json")
+    digest, key = digest_of(made / "model"), found.key
+    if digest == record.model:
+        _same_key(record, key)
+        return f"trained again at {short}: the same bytes"
+    rows = None
+    if again.startswith(f"{ENGINE}."):  # versions before cannot be asked
+        if not _run(f"{again}:rows", commit, tree, output, SECONDS, interpreter):
+            raise NotRebuiltError(f"reading the rows of {short} takes over {SECONDS:g} s")
+        if (output / "rows").read_text() != record.data.train:
+            raise RefusedError(f"{short} gives other rows than the record's training rows")
+        rows = str(output / "rows.parquet")
+    fetch, holdout = workspace.store.fetch, record.data.holdout
+    arguments = {
+        "model": [str(fetch(record.model)), record.model],
+        "holdout": [str(fetch(holdout)), holdout],
+        "again": [str(made / "model"), digest],
+        "rows": rows,
+    }
+    limited("comparing models", f"{compare.__name__}:compare", arguments, output)
+    facts: dict[str, Any] = read_json(output / "apart.json")
     if facts["others"]:
-        raise RefusedError(f"{commit} gives a model with another {facts['others'][0]}")
+        raise RefusedError(f"{short} gives a model with another {facts['others'][0]}")
     if not facts["largest"] <= TOLERANCE:
-        text = f"{commit} gives another model: answers differ by up to {facts['largest']:.2g}"
+        text = f"{short} gives another model: answers differ by up to {facts['largest']:.2g}"
         raise RefusedError(f"{text} of {facts['rows']} rows")
-    if python and not same and record.runtime == "onnx":  # ours would export another graph
-        raise NotRebuiltError(f"{commit} gives other bytes, and its graph is not made again here")
-    if facts["python"] and record.key not in (None, found.key):
-        raise RefusedError(f"{commit} has other inputs than the record's key says")
-    if same:
-        return f"trained again at {commit}: the same bytes"
+    if interpreter and record.runtime == "onnx":  # ours would export another graph
+        raise NotRebuiltError(f"{short} gives other bytes, and its graph is not made again here")
     answers = f"{facts['rows']} answers at most {facts['largest']:.1g} apart"
-    return f"trained again at {commit}: other bytes, and {answers} (allowed: {TOLERANCE:g})"
+    message = f"trained again at {short}: other bytes, and {answers} (allowed: {TOLERANCE:g})"
+    python = str(facts["python"])
+    if python != platform.python_version() and key != record.key:
+        ours = tuple(platform.python_version_tuple()[:2])
+        if rows is None or tuple(python.split(".")[:2]) != ours:  # it may need other libraries
+            return f"{message}; its key is of Python {python}, and was not compared"
+        _run(f"{again}:key", commit, tree, output, SECONDS, interpreter, python=python)
+        key = (output / "key").read_text()
+    _same_key(record, key)
+    return message
+
+
+def _same_key(record: Record, key: str) -> None:
+    if record.key not in (None, key):
+        commit = record.source.commit[:7]
+        raise RefusedError(f"{commit} has other inputs than the record's key says")
