@@ -122,7 +122,7 @@ def test_a_file_of_rows_is_answered_by_the_model_that_was_checked(
     predict.predict(pair.honest.path, source, out, digest=pair.honest.digest)
     expected = out.read_bytes()
     swapped = swap_after_check(monkeypatch, pair.honest.path, pair.other.path)
-    predict.predict(pair.honest.path, source, out, digest=pair.honest.digest)
+    predict.predict(pair.honest.path, source, out, digest=pair.honest.digest, overwrite=True)
     assert out.read_bytes() == expected
     assert len(swapped) == 1
 
