@@ -15,10 +15,9 @@ from mlrelease.policy import Policy
 from mlrelease.programs.libraries import lacking
 from mlrelease.programs.limits import limited
 from mlrelease.records.change import Change
-from mlrelease.records.ledger import Entry
-from mlrelease.records.record import DataDigests, Erased, Record, Replaces, folder, short
-from mlrelease.storage.store import ErasedError, MissingError
-from mlrelease.verification import measure, rebuild, rendered
+from mlrelease.records.record import DataDigests, Record, Replaces, folder, short
+from mlrelease.storage.store import MissingError
+from mlrelease.verification import erased, measure, rebuild, rendered
 from mlrelease.workspace import Workspace
 
 LOADED = (
@@ -60,12 +59,12 @@ def check(
     source commit that is not `on_main` is a stranger's, and does not run."""
     claimed, checks = _claims(workspace, change, record)
     checks += [artefact(workspace, "model", record.model)]
-    if change.recorded and (note := _erased(workspace, change.recorded, record)):
-        if not checks[-1].passed:
-            return Figures(tuple(checks), away=_missing(workspace, record))
+    if change.recorded and (told := erased.check(workspace, change, record)):
+        if not (told.passed and checks[-1].passed):
+            away = _missing(workspace, record) if told.passed else told.message
+            return Figures((*checks, told), away=away)
         stands = "not made again, the rows are erased; it stands as it was verified at release"
-        told = [("holdout", str(note)), ("numbers", stands), ("rendered", stands)]
-        checks += [Finding(name, True, message) for name, message in told]
+        checks += [told, *(Finding(name, True, stands) for name in ("numbers", "rendered"))]
         answers = dict(change.recorded.released.answers)
         return Figures(tuple(checks), judge(claimed, policy), answers)
     checks += [artefact(workspace, "holdout", record.data.holdout)]
@@ -193,20 +192,6 @@ def _image(workspace: Workspace, record: Record) -> Finding:
 def _fitted(record: Record) -> tuple[str, ...]:
     """The digest of the rows it was fitted on, if it names them."""
     return (record.data.fitted,) if record.data.fitted else ()
-
-
-def _erased(workspace: Workspace, entry: Entry, record: Record) -> Erased | None:
-    """The note on rows that were erased since a release: that was verified with them, and may run.
-    Nothing new is verified without its rows."""
-    for digest in filter(None, (record.data.holdout, record.replaces.fitted)):
-        try:
-            workspace.store.fetch(digest)
-        except ErasedError as error:
-            if entry.time <= error.note.time:
-                return error.note
-        except RefusedError:
-            pass
-    return None
 
 
 def _missing(workspace: Workspace, record: Record) -> str | None:
