@@ -1,6 +1,7 @@
 """What a record claims about its model, recomputed from artefacts that are fetched by digest."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from mlrelease.policy import Policy
 from mlrelease.programs.libraries import lacking
 from mlrelease.programs.limits import limited
 from mlrelease.records.change import Change
+from mlrelease.records.ledger import Entry
 from mlrelease.records.record import DataDigests, Record, Replaces, folder, short
 from mlrelease.storage.store import MissingError
 from mlrelease.verification import erased, measure, rebuild, rendered
+from mlrelease.verification.answers import asked
 from mlrelease.workspace import Workspace
 
 LOADED = (
@@ -39,6 +42,7 @@ class Figures:
     findings: tuple[Finding, ...]
     rules: tuple[Finding, ...] = ()
     answers: dict[str, float] | None = None
+    again: dict[str, float] | None = None  # answers to the rows that entries before were asked
     away: str | None = None
 
 
@@ -49,6 +53,7 @@ class Measured:
     evaluation: Evaluation
     scored: Scored
     answers: dict[str, float]
+    again: dict[str, float]
     findings: tuple[Finding, ...]
 
 
@@ -75,12 +80,14 @@ def check(
 
     # What an older version made says nothing of its rows; it was released as it was.
     then = change.recorded is not None or record.schema_version == 1
+    before = [*filter(None, [change.recorded]), *change.ledger.held().values()]
     old = then and record.key is None
 
     def measure_again(towards: int = 0, few: int | None = None) -> Measured:
         return measured(
             workspace, record.model, record.replaces, record.data, record.source.commit, policy,
             of_before=then and record.data.fitted is None, towards=towards, few=few,
+            before=before,
         )  # fmt: skip
 
     def moved(towards: int) -> tuple[Evaluation, Scored]:
@@ -106,12 +113,12 @@ def check(
         again = rebuild.check(workspace, record, rules, released=change.recorded is not None)
         away = None if again.passed or NOT_REBUILT not in again.message else again.message
         checks.append(again)
-    return Figures(tuple(checks), judge(found.evaluation, policy), found.answers, away)
+    return Figures(tuple(checks), judge(found.evaluation, policy), found.answers, found.again, away)
 
 
 def take(
     workspace: Workspace, change: Change, record: Record, policy: Policy,
-    told: tuple[Finding, ...], answers: dict[str, float],
+    told: tuple[Finding, ...], answers: dict[str, float], again: dict[str, float],
 ) -> Figures:  # fmt: skip
     """The same without loading anything: what needs the model is as another job `told` it."""
     claimed, checks = _claims(workspace, change, record)
@@ -121,18 +128,19 @@ def take(
             continue
         missing = Finding(name, False, "the job that loads the model did not say")
         checks.append(known.get(name, missing))
-    return Figures(tuple(checks), judge(claimed, policy), answers)
+    return Figures(tuple(checks), judge(claimed, policy), answers, again)
 
 
 def measured(
     workspace: Workspace, model: str, replaces: Replaces, data: DataDigests, commit: str,
     policy: Policy, *, of_before: bool = False, towards: int = 0, few: int | None = None,
+    before: Sequence[Entry] = (),
 ) -> Measured:  # fmt: skip
     """Evaluate a packaged model on its pinned holdout, fetched by digest, in a process of its own;
     compare it with what it replaces where that was not fitted.
 
     The slices are those of params.yaml at `commit`, the source of the model. `towards` as of
-    `evaluate`.
+    `evaluate`. `before`: the entries whose answers are looked for again.
 
     Raises:
         RefusedError: An artefact vanished or was changed, or needs more memory or time than it may.
@@ -147,6 +155,7 @@ def measured(
         "params": params.model_dump(mode="json"),
         "data": data.model_dump(exclude_none=True),
         "pinned": not lacking(workspace.git, commit),
+        **asked(workspace, before, data.holdout),
         "options": {
             "candidate_digest": model,
             "champion_digest": champion,
@@ -168,6 +177,7 @@ def measured(
             Evaluation.read(folder / "evaluation.json"),
             measure.read_scored(facts["scored"], folder / "scored.npz"),
             dict(facts["answers"]),
+            dict(facts["again"]),
             tuple(Finding(**finding) for finding in facts["findings"]),
         )
 
