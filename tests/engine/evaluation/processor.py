@@ -82,7 +82,7 @@ def asked(directory: Path, name: str) -> dict[str, Any]:
         "scores": scores.tolist(),
         "narrow": narrow.astype(float).tolist(),
         "served": runtime.load(contents.read(place), loaded.card).scores(inputs).tolist(),
-        "answers": answers.answers_of(holdout, scored),
+        "answers": answers.answers_of(holdout, scored, [b"secret"], set())[0],
     }
 
 

@@ -167,8 +167,10 @@ def _loaded(files: contents.Contents) -> Any:
     )  # fmt: skip
 
 
-def _answers_of(_: Any, found: metrics.Scored) -> dict[str, float]:
-    return {str(row): float(value) for row, value in enumerate(found.candidate)}
+def _answers_of(
+    _: Any, found: metrics.Scored, *__: Any
+) -> tuple[dict[str, float], dict[str, float]]:
+    return {str(row): float(value) for row, value in enumerate(found.candidate)}, {}
 
 
 def _read_rows(directory: Path, digest: str) -> str:

@@ -33,8 +33,12 @@ def holdout_of(world: sandbox.Sandbox, model: str) -> str:
     return world.here.store.provenance(model).data.holdout
 
 
-def erase(world: sandbox.Sandbox, model: str, force: bool = True) -> list[record.Erased]:
-    return forget.forget(world.here, forget.chosen(world.here, [model]), WHY, force)
+def erase(world: sandbox.Sandbox, model: str, force: bool = True) -> forget.Forgotten:
+    """`model forget`, and the merge of what it proposes."""
+    done = forget.forget(world.here, forget.chosen(world.here, [model]), WHY, force)
+    if done.branch:
+        world.merge(done.branch)
+    return done
 
 
 def fresh(world: sandbox.Sandbox, folder: Path) -> workspace.Workspace:
@@ -80,7 +84,7 @@ def test_erased_rows_are_gone_and_the_release_still_runs(
 ) -> None:
     model = running(world)
     holdout = holdout_of(world, model)
-    notes = erase(world, model)
+    notes = erase(world, model).notes
     with pytest.raises(store.ErasedError, match=f"was erased on .*: {WHY}"):
         world.here.store.fetch(holdout)
     there = fresh(world, tmp_path / "fresh")
@@ -89,7 +93,8 @@ def test_erased_rows_are_gone_and_the_release_still_runs(
     assert (found.record.model, found.because) == (model, None)
     ledger = there.ledger("production", there.git.base())
     assert there.remembers("production", str(ledger.effective and ledger.effective.commit))
-    assert erase(world, model) == notes  # again is no fault, and keeps the first note
+    again = erase(world, model)  # is no fault, and keeps the first note
+    assert (again.notes, again.branch, again.left_out) == (notes, None, ())
 
 
 def test_what_was_erased_is_said_where_it_is_verified(
@@ -118,18 +123,6 @@ def test_rows_that_only_vanished_are_not_taken_for_erased(
     digest = holdout_of(world, running(world)).removeprefix("sha256:")
     shutil.rmtree(world.here.state / "store" / "sha256" / digest)
     with pytest.raises(errors.UnclearError, match="cannot be verified now"):
-        follow.wanted(fresh(world, tmp_path / "fresh"), "production")
-
-
-def test_a_note_from_before_the_release_excuses_nothing(
-    world: sandbox.Sandbox, tmp_path: Path
-) -> None:
-    """Who erases first and releases afterwards gets nothing past verification."""
-    model = running(world)
-    note, _ = erase(world, model)
-    early = note.model_copy(update={"time": world.clock - dt.timedelta(days=40)})
-    world.here.store.erase(early)
-    with pytest.raises(errors.ModelError):
         follow.wanted(fresh(world, tmp_path / "fresh"), "production")
 
 

@@ -103,7 +103,7 @@ def test_where_every_row_that_can_be_drawn_is_there_the_most_common_are_taken() 
 
 
 def test_the_bare_row_is_of_nobody_where_it_can_be() -> None:
-    table = {"age": [None, None, 3.5], "children": [0, 1, 2], "port": ["", "", "S"]}
+    table = {"age": [None, None, 3.5] * 5, "children": [0, 1, 2] * 5, "port": ["", "", "S"] * 5}
     golden, typed = drawn(table, seed=5)
     assert golden[-1]["row"]["children"] == 2.0  # with 0 and 1 somebody has nothing else
     assert known_of(golden, typed, TOLD) == 0

@@ -488,7 +488,7 @@ def test_a_draft_may_leave_out_only_what_does_not_verify(world: sandbox.Sandbox)
         "deploy/production/model.yaml", (text or b"").decode().replace("version: ", "version: x")
     )
     made = draft.Draft(
-        "production", named(world).commit, whole(world).tip, (), {}, (newest.commit,)
+        "production", named(world).commit, whole(world).tip, (), {}, {}, (newest.commit,)
     )
     with pytest.raises(errors.RefusedError, match="leaves out .* which verifies here"):
         release.append(world.here, made)

@@ -11,6 +11,9 @@ from mlrelease.cli.app import Json, app, echo, emit, workspace
 LEFT = """\
 Rows may still be in: copies on other machines (run this there too), prediction logs, the git
 history of a data file, backups, a registry until it collects its garbage: see docs/runbook.md."""
+UNTIL = """\
+A pull request lists the releases that verified with them. Until it is merged, a machine that does
+not remember these releases starts none of them."""
 
 
 @app.command("forget")
@@ -37,6 +40,7 @@ def forget_verb(
 
     Example: model forget --before 2026-01-01 --reason "kept for a year" --dry-run
     """
+    from mlrelease.cli.progress import working
     from mlrelease.errors import InputError
     from mlrelease.promotion.forget import chosen, forget
 
@@ -57,5 +61,9 @@ def forget_verb(
     if not yes and not (asked and typer.confirm("Erase these rows for good?")):
         emit(as_json, facts, "nothing was erased; --yes does it")
         raise typer.Exit(1)
-    notes = forget(here, rows, reason, force)
-    emit(as_json, facts | {"erased": True}, "\n".join([*map(str, notes), LEFT]))
+    with working("verifying what names them"):
+        done = forget(here, rows, reason, force)
+    lines = [*map(str, done.notes), *done.left_out, LEFT]
+    if done.branch:
+        lines.append(f"{UNTIL}\nmerge:  {done.merge}")
+    emit(as_json, facts | {"erased": True, "branch": done.branch}, "\n".join(lines))

@@ -23,6 +23,7 @@ class Draft:
     tip: str | None
     findings: tuple[Finding, ...]
     answers: dict[str, float]
+    again: dict[str, float]
     left_out: tuple[str, ...] = ()
 
     def write(self, path: Path) -> None:

@@ -1,14 +1,23 @@
-"""`model forget`: erase rows from the store, while records and ledgers keep their digests."""
+"""`model forget`: erase rows from the store, while records and ledgers keep their digests.
+
+A release whose rows are gone cannot be verified any more. So each that names them is verified
+first, and a pull request lists them for machines that have not verified them: see erased.py.
+"""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from mlrelease.environments import ENVIRONMENTS
-from mlrelease.errors import InputError, RefusedError
+from mlrelease.errors import InputError, RefusedError, UnclearError
+from mlrelease.evaluation.markdown import code, escape
+from mlrelease.files import canonical_json
+from mlrelease.plain import message
 from mlrelease.records.ledger import MAX_RECORD
 from mlrelease.records.record import Erased, Record, short
-from mlrelease.verification.confirm import shown
+from mlrelease.verification import erased
+from mlrelease.verification.confirm import confirmed, shown
+from mlrelease.verification.erased import Listed
 from mlrelease.workspace import Workspace
 
 
@@ -72,14 +81,26 @@ def chosen(
     ]
 
 
+@dataclass(frozen=True)
+class Forgotten:
+    """What was erased, the branch that lists it for main and how to merge that, where main does not
+    list it yet, and the entries that did not verify."""
+
+    notes: tuple[Erased, ...]
+    branch: str | None = None
+    merge: str | None = None
+    left_out: tuple[str, ...] = ()
+
+
 def forget(
     workspace: Workspace, rows: Sequence[Rows], reason: str, force: bool = False
-) -> list[Erased]:
-    """Erase them, and note it where verification looks. Safe to repeat.
+) -> Forgotten:
+    """Propose what main lists of them, then erase them and note it in the store. Safe to repeat.
 
     Raises:
         RefusedError: An environment runs a model that was judged on them, or a registry does not
             delete.
+        UnclearError: A release that names them cannot be verified now; nothing was erased.
     """
     running = [one for one in rows if one.runs]
     if running and not force:
@@ -89,12 +110,85 @@ def forget(
             " keeps running, and its figures cannot be recomputed any more"
         )
     moment, by = workspace.now(), workspace.git.person()
-    notes = [
+    notes = tuple(
         one.erased or Erased(rows=one.digest, time=moment, reason=reason, by=by) for one in rows
-    ]
+    )
+    there = {one.digest for one in rows if one.size is not None}
+    verified, left_out = _verified(workspace, {one.digest for one in rows}, there, force)
+    branch, merge = _propose(workspace, notes, verified)
     for note in notes:
         workspace.store.erase(note)
-    return notes
+    return Forgotten(notes, branch, merge, left_out)
+
+
+def _verified(
+    workspace: Workspace, rows: Set[str], there: Set[str], force: bool
+) -> tuple[dict[str, list[str]], tuple[str, ...]]:
+    """The entries that name each of these rows and verify, and a word on those that do not. Where
+    an entry cannot be verified now, rows that are still `there` are erased by `force` only."""
+    main, found, left_out = workspace.git.base(), dict[str, list[str]](), list[str]()
+    for environment in ENVIRONMENTS:
+        ledger = workspace.ledger(environment, main)
+        for entry in ledger.entries:
+            named = rows & set(erased.named_by(workspace.recorded(entry)))
+            try:
+                verifies = bool(named) and confirmed(workspace, ledger, entry)
+            except UnclearError:
+                if named & there and not force:
+                    raise
+                verifies = False
+            for digest in named if verifies else ():
+                found.setdefault(digest, []).append(entry.commit)
+            if named and not verifies:
+                left_out.append(f"{environment}: entry {entry.commit[:7]} is not verified here")
+    return found, tuple(left_out)
+
+
+def _propose(
+    workspace: Workspace, notes: Sequence[Erased], verified: Mapping[str, list[str]]
+) -> tuple[str, str] | tuple[None, None]:
+    """Open the pull request that lists these entries, unless main does, or it is open already."""
+    git, main = workspace.git, workspace.git.base()
+    files, new = git.files(main, erased.FOLDER), dict[str, Listed]()
+    for note in notes:
+        before = erased.listed(workspace, main, note.rows)
+        known = before.entries if before else ()
+        if more := set(verified.get(note.rows, ())) - set(known):
+            facts = (before or note).model_dump() | {"entries": (*known, *sorted(more))}
+            new[note.rows] = Listed.model_validate(facts)
+    if not new:
+        return None, None
+    files |= {
+        erased.file_of(rows): canonical_json(one.model_dump(mode="json")).encode()
+        for rows, one in new.items()
+    }
+    branch = f"forget/{short(min(new))}"
+    merge = workspace.pull_requests.how_to_merge(branch)
+    there = git.resolve(branch)
+    if there is None or git.files(there, erased.FOLDER) != files:
+        title = f"List the releases that verified with erased rows {short(min(new))}"
+        words = f"{title}\n\n{message(notes[0].reason)}"
+        head = git.commit_folder(main, erased.FOLDER, files, words)
+        workspace.pull_requests.open(branch, title, head, _body(new, merge))
+    return branch, merge
+
+
+def _body(new: Mapping[str, Listed], merge: str) -> str:
+    rows = "\n".join(
+        f"- {escape(str(one), most=2500)}; {len(one.entries)} releases: "
+        + ", ".join(escape(commit[:7]) for commit in one.entries)
+        for one in new.values()
+    )
+    return f"""\
+**These rows are erased. The releases that name them verified before, where `model forget` ran.**
+
+{rows}
+
+Compare the releases with `model history ENV`. Once this is merged, a machine that remembers none of
+them takes them as verified, without making their figures again. Until then it starts none of them.
+
+**Merge** with {code(merge, 500)}.
+"""
 
 
 def _released(workspace: Workspace) -> list[tuple[str, str, bool]]:

@@ -117,7 +117,8 @@ def prepare(workspace: Workspace, environment: Environment) -> Draft | None:
     every = workspace.ledger(environment, main)
     counted = {entry.commit for entry in ledger.entries}
     left = tuple(e.commit for e in every.entries if e.commit not in counted)
-    return Draft(environment, waiting, every.tip, outcome.checks, outcome.answers, left)
+    told = (outcome.checks, outcome.answers, outcome.again)
+    return Draft(environment, waiting, every.tip, *told, left)
 
 
 def append(workspace: Workspace, draft: Draft) -> Entry:
@@ -146,7 +147,7 @@ def append(workspace: Workspace, draft: Draft) -> Entry:
     waiting = pending(workspace, ledger)
     if waiting is None or (waiting, ledger.tip) != (draft.main, draft.tip):
         raise RacedError(f"{environment}: main or its ledger moved meanwhile; release it again")
-    told = Told(draft.findings, draft.answers)
+    told = Told(draft.findings, draft.answers, draft.again)
     change = on_main(workspace, environment, waiting, ledgers)
     change = replace(change, confirmed=lambda _: True)  # told by the job that loads models
     outcome = verify(workspace, change, told)

@@ -5,6 +5,7 @@ Numbers are compared as float32; one that is not finite counts as missing.
 
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mlrelease.errors import InputError
+from mlrelease.evaluation.slices import FEW
 from mlrelease.scoring.contents import Contents
 from mlrelease.scoring.features import Column
 
@@ -39,8 +41,9 @@ class Shares(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Distribution(Shares, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One column, with what others are compared with. Bins are (edges[i-1], edges[i]]; `quantiles`
-    stand at 0, 1/200, ..., 1. The first and the last are rounded away from the others, as the
-    smallest and largest value are of one person."""
+    stand at 0, 1/200, ..., 1, of `shared` values. The first and the last are rounded away from the
+    others, to half a standard deviation or more, as the smallest and largest value are of one
+    person."""
 
     edges: tuple[Number, ...] = ()
     quantiles: tuple[Number, ...] = ()
@@ -64,8 +67,14 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def profile(frame: pd.DataFrame, columns: Sequence[Column], scores: np.ndarray) -> dict[str, Any]:
     """The content of `profile.json` for typed training rows (n, columns) and their scores (n,)."""
-    inputs = {c.name: describe(frame[c.name].to_numpy(), c.type) for c in columns}
+    inputs = {c.name: _public(describe(frame[c.name].to_numpy(), c.type)) for c in columns}
     return dict(msgspec.to_builtins(Profile(len(frame), inputs, describe(scores, "number"))))
+
+
+def _public(told: Distribution) -> Distribution:
+    """Nothing is told of numbers that fewer than FEW rows have: even their mean would be theirs."""
+    hidden = told.type == "number" and told.rows < FEW
+    return Distribution("number", 0, 1.0) if hidden else told
 
 
 def read_profile(files: Contents, columns: Sequence[Column]) -> Profile:
@@ -96,24 +105,50 @@ def describe(values: np.ndarray, kind: Kind, like: Distribution | None = None) -
     ordered = ascending(values)
     if not (rows := len(ordered)):
         return Distribution(kind, 0, 1.0)
-    # Inverted CDF: a quantile is a value of the data, so repeated values stay exactly themselves.
-    points = ordered[np.maximum((np.arange(STEPS + 1) * rows - 1) // STEPS, 0)]
+    values_of_many = shared(ordered)
+    # Inverted CDF: a quantile is one of these values, so what many have stays exactly itself.
+    points = values_of_many[np.maximum((np.arange(STEPS + 1) * rows - 1) // STEPS, 0)]
     edges = np.asarray(
         like.edges if like and like.rows else np.unique(points[20:-1:20]), np.float32
     )
     parts = np.diff(np.searchsorted(ordered, edges, side="right"), prepend=0, append=rows) / rows
     wide = ordered.astype(np.float64)  # sums of float32 are exact in it: a constant has no spread
     mean, sd, missing = _rounded([wide.mean(), wide.std(), 1 - rows / len(values)])
-    bins, cuts, exact = _rounded(parts), _rounded(edges), _rounded(points)
-    stand = (_outward(exact[0], ROUND_FLOOR), *exact[1:-1], _outward(exact[-1], ROUND_CEILING))
+    bins, cuts, inner = _rounded(parts), _rounded(edges), _rounded(points[1:-1])
+    least, most = _rounded(ordered[[0, -1]])
+    stand = (_outward(least, sd, ROUND_FLOOR), *inner, _outward(most, sd, ROUND_CEILING))
     return Distribution(kind, rows, missing, bins, (), mean, sd, cuts, stand)
 
 
-def _outward(value: float, rounding: str) -> float:
-    """Two digits of a number, no nearer to the others than it is: KS stays a lower bound."""
-    exact = Decimal(f"{value:.9g}")
-    rounded = exact.quantize(Decimal(1).scaleb(exact.adjusted() - 1), rounding)
-    return max(-MOST, min(MOST, float(rounded)))
+def shared(ordered: np.ndarray) -> np.ndarray:
+    """Sorted values, none of which is of one person: what at least FEW rows have stays itself. Of
+    others, FEW neighbours or more, below 2 * FEW, get their mean; where fewer stand between what
+    many have, they get the value before."""
+    _, counts = np.unique(ordered, return_counts=True)
+    rare = np.repeat(counts < FEW, counts)
+    found, rows = ordered.astype(np.float64), len(ordered)
+    starts = np.flatnonzero(np.diff(rare, prepend=not rare[0]))
+    for start, end in pairwise([*starts.tolist(), rows]):
+        size = end - start
+        if rare[start] and size < min(FEW, rows):
+            found[start:end] = ordered[start - 1 if start else end]
+        elif rare[start]:
+            blocks = max(size // FEW, 1)
+            cuts = np.arange(blocks) * size // blocks
+            sizes = np.diff(cuts, append=size)
+            found[start:end] = np.repeat(np.add.reduceat(found[start:end], cuts) / sizes, sizes)
+    return found.astype(np.float32)
+
+
+def _outward(value: float, sd: float, rounding: str) -> float:
+    """No nearer to the other values than it is, so that KS stays a lower bound: a multiple of 1, 2
+    or 5 times a power of ten, which is at least half a standard deviation."""
+    if not sd:
+        return value  # of all
+    power = Decimal(1).scaleb(Decimal(sd / 2).adjusted())
+    step = next(power * times for times in (1, 2, 5, 10) if power * times >= Decimal(sd / 2))
+    rounded = (Decimal(value) / step).quantize(Decimal(1), rounding) * step
+    return max(-MOST, min(MOST, float(f"{rounded:.9g}") + 0.0))
 
 
 def ascending(values: np.ndarray) -> np.ndarray:

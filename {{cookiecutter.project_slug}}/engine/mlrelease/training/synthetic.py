@@ -30,7 +30,7 @@ def golden_requests(
         InputError: The model has no finite answer to any of them.
     """
     random, columns = np.random.default_rng(seed), signature.columns
-    table = {c.name: _drawn(told.columns[c.name], c, random) for c in columns}
+    table = {c.name: _drawn(told.columns[c.name], c, training[c.name], random) for c in columns}
     bare = {c.name: [None] * DRAWS if c.nullable else table[c.name] for c in columns}
     full = _best(table, signature, runtime, training)[:ROWS]
     return full + _best(bare, signature, runtime, training)[:1]
@@ -55,7 +55,9 @@ def _best(
     return [{"row": row, "answer": answer} for row, answer in zip(rows, answers, strict=True)]
 
 
-def _drawn(told: Distribution, column: Column, random: np.random.Generator) -> list[Any]:
+def _drawn(
+    told: Distribution, column: Column, training: pd.Series, random: np.random.Generator
+) -> list[Any]:
     """Values of one column as people write them: 17.99, not all digits of a float32."""
     values: list[Any]
     if not told.rows:
@@ -67,7 +69,8 @@ def _drawn(told: Distribution, column: Column, random: np.random.Generator) -> l
         # Not the ends: they are no values, see profile.py.
         at = random.uniform(1, STEPS - 1, DRAWS)
         numbers = np.interp(at, np.arange(STEPS + 1), told.quantiles)
-        if all(float(point).is_integer() for point in told.quantiles[1:-1]):
+        known = training.to_numpy(np.float64)
+        if (known[np.isfinite(known)] % 1 == 0).all():  # whole numbers stay whole
             numbers = np.round(numbers)
         values = [float(f"{number:.6g}") for number in numbers]
     missing = random.uniform(size=DRAWS) < told.missing * column.nullable

@@ -84,7 +84,7 @@ def refuted(workspace: Workspace, ledger: Ledger, entry: Entry) -> bool:
     except (InputError, RefusedError):
         return True
     fine = tuple(Finding(name, True, "taken as told") for name in (*LOADED, "released"))
-    outcome = verify(workspace, change, Told(fine, dict(entry.released.answers)))
+    outcome = verify(workspace, change, Told(fine, dict(entry.released.answers), {}))
     if outcome.unclear:
         return False
     return not outcome.passed or not _as_recorded(change, entry, outcome)
@@ -99,8 +99,9 @@ def _as_recorded(change: Change, entry: Entry, outcome: Verification) -> bool:
         back = outcome.restores.commit if outcome.restores else None
         replaced = then.commit if then else None
         return outcome.kind == "rollback" and (back, replaced) == (told.restores, told.replaces)
+    answers = outcome.answers | outcome.again
     return outcome.kind == "promotion" and (
-        not outcome.answers or order.same_answers(outcome.answers, dict(told.answers))
+        not answers or order.same_answers(answers, dict(told.answers))
     )
 
 

@@ -1,6 +1,7 @@
 """What a record claims about its model, recomputed from artefacts that are fetched by digest."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from mlrelease.programs.libraries import lacking
 from mlrelease.programs.limits import limited
 from mlrelease.records.change import Change
 from mlrelease.records.ledger import Entry
-from mlrelease.records.record import DataDigests, Erased, Record, Replaces, short
-from mlrelease.storage.store import ErasedError, MissingError
-from mlrelease.verification import measure, rebuild, rendered
+from mlrelease.records.record import DataDigests, Record, Replaces, short
+from mlrelease.storage.store import MissingError
+from mlrelease.verification import erased, measure, rebuild, rendered
+from mlrelease.verification.answers import asked
 from mlrelease.verification.claims import claims, unbound
 from mlrelease.workspace import Workspace
 
@@ -41,6 +43,7 @@ class Figures:
     findings: tuple[Finding, ...]
     rules: tuple[Finding, ...] = ()
     answers: dict[str, float] | None = None
+    again: dict[str, float] | None = None  # answers to the rows that entries before were asked
     away: str | None = None
 
 
@@ -51,6 +54,7 @@ class Measured:
     evaluation: Evaluation
     scored: Scored
     answers: dict[str, float]
+    again: dict[str, float]
     findings: tuple[Finding, ...]
 
 
@@ -61,12 +65,12 @@ def check(
     source commit that is not `on_main` is a stranger's, and does not run."""
     claimed, checks = claims(workspace, change, record)
     checks += [artefact(workspace, "model", record.model)]
-    if change.recorded and (note := _erased(workspace, change.recorded, record)):
-        if not checks[-1].passed:
-            return Figures(tuple(checks), away=_missing(workspace, record))
+    if change.recorded and (told := erased.check(workspace, change, record)):
+        if not (told.passed and checks[-1].passed):
+            away = _missing(workspace, record) if told.passed else told.message
+            return Figures((*checks, told), away=away)
         stands = "not made again, the rows are erased; it stands as it was verified at release"
-        told = [("holdout", str(note)), ("numbers", stands), ("rendered", stands)]
-        checks += [Finding(name, True, message) for name, message in told]
+        checks += [told, *(Finding(name, True, stands) for name in ("numbers", "rendered"))]
         answers = dict(change.recorded.released.answers)
         return Figures(tuple(checks), judge(claimed, policy), answers)
     checks += [artefact(workspace, "holdout", record.data.holdout)]
@@ -76,12 +80,14 @@ def check(
         return Figures(tuple(checks), away=_missing(workspace, record))
 
     then = change.recorded is not None or record.schema_version == 1
+    before = [*filter(None, [change.recorded]), *change.ledger.held().values()]
     old = then and unbound(workspace, change, record)
 
     def measure_again(towards: int = 0, few: int | None = None) -> Measured:
         return measured(
             workspace, record.model, record.replaces, record.data, record.source.commit, policy,
             of_before=old and record.data.fitted is None, towards=towards, few=few,
+            before=before,
         )  # fmt: skip
 
     def moved(towards: int) -> tuple[Evaluation, Scored]:
@@ -107,12 +113,12 @@ def check(
         again = rebuild.check(workspace, record, rules)
         away = None if again.passed or NOT_REBUILT not in again.message else again.message
         checks.append(again)
-    return Figures(tuple(checks), judge(found.evaluation, policy), found.answers, away)
+    return Figures(tuple(checks), judge(found.evaluation, policy), found.answers, found.again, away)
 
 
 def take(
     workspace: Workspace, change: Change, record: Record, policy: Policy,
-    told: tuple[Finding, ...], answers: dict[str, float],
+    told: tuple[Finding, ...], answers: dict[str, float], again: dict[str, float],
 ) -> Figures:  # fmt: skip
     """The same without loading anything: what needs the model is as another job `told` it."""
     claimed, checks = claims(workspace, change, record)
@@ -122,18 +128,19 @@ def take(
             continue
         missing = Finding(name, False, "the job that loads the model did not say")
         checks.append(known.get(name, missing))
-    return Figures(tuple(checks), judge(claimed, policy), answers)
+    return Figures(tuple(checks), judge(claimed, policy), answers, again)
 
 
 def measured(
     workspace: Workspace, model: str, replaces: Replaces, data: DataDigests, commit: str,
     policy: Policy, *, of_before: bool = False, towards: int = 0, few: int | None = None,
+    before: Sequence[Entry] = (),
 ) -> Measured:  # fmt: skip
     """Evaluate a packaged model on its pinned holdout, fetched by digest, in a process of its own;
     compare it with what it replaces where that was not fitted.
 
     The slices are those of params.yaml at `commit`, the source of the model. `towards` as of
-    `evaluate`.
+    `evaluate`. `before`: the entries whose answers are looked for again.
 
     Raises:
         RefusedError: An artefact vanished or was changed, or needs more memory or time than it may.
@@ -148,6 +155,7 @@ def measured(
         "params": params.model_dump(mode="json"),
         "data": data.model_dump(exclude_none=True),
         "pinned": not lacking(workspace.git, commit),
+        **asked(workspace, before, data.holdout),
         "options": {
             "candidate_digest": model,
             "champion_digest": champion,
@@ -170,6 +178,7 @@ def measured(
             Evaluation.read(folder / "evaluation.json"),
             measure.read_scored(facts["scored"], folder / "scored.npz"),
             dict(facts["answers"]),
+            dict(facts["again"]),
             tuple(Finding(**finding) for finding in facts["findings"]),
         )
 
@@ -186,20 +195,6 @@ def artefact(workspace: Workspace, name: str, digest: str) -> Finding:
 def _fitted(record: Record) -> tuple[str, ...]:
     """The digest of the rows it was fitted on, if it names them."""
     return (record.data.fitted,) if record.data.fitted else ()
-
-
-def _erased(workspace: Workspace, entry: Entry, record: Record) -> Erased | None:
-    """The note on rows that were erased since a release: that was verified with them, and may run.
-    Nothing new is verified without its rows."""
-    for digest in filter(None, (record.data.holdout, record.replaces.fitted)):
-        try:
-            workspace.store.fetch(digest)
-        except ErasedError as error:
-            if entry.time <= error.note.time:
-                return error.note
-        except RefusedError:
-            pass
-    return None
 
 
 def _missing(workspace: Workspace, record: Record) -> str | None:

@@ -16,7 +16,7 @@ from mlrelease.scoring.artifact import MODEL_FILES, ONNX_FILE, Model, ModelCard
 from mlrelease.scoring.contents import Contents, read
 from mlrelease.training.export import to_onnx
 from mlrelease.training.train import read_holdout
-from mlrelease.verification.answers import answers_of
+from mlrelease.verification.answers import answers_of, secret_of
 
 ARRAYS = ("y", "candidate", "champion", "compared", "places")
 
@@ -37,8 +37,12 @@ def measure(arguments: Mapping[str, Any], output: Path) -> None:
         bound(model.card, params, arguments["data"]),
         exported(model, files, arguments["pinned"]),
     ]
+    keyed = [(arguments["holdout"], arguments["data"]["holdout"]), *arguments["others"]]
+    secrets = [secret_of(read(Path(place), digest)) for place, digest in keyed]
+    answers, again = answers_of(holdout, scored, secrets, set(arguments["wanted"]))
     facts = {
-        "answers": answers_of(holdout, scored),
+        "answers": answers,
+        "again": again,
         "findings": [check.__dict__ for check in checks],
         "scored": {k: v for k, v in scored.__dict__.items() if k not in ARRAYS},
     }

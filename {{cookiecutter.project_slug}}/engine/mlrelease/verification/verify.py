@@ -38,6 +38,7 @@ class Verification:
     kind: Literal["promotion", "rollback", "in step"] = "promotion"
     restores: Entry | None = None
     answers: dict[str, float] = field(default_factory=dict)
+    again: dict[str, float] = field(default_factory=dict)  # to the rows that entries before name
     review: Review | None = None
     away: str | None = None  # what could not be asked, or is not there: it may come back
 
@@ -61,6 +62,7 @@ class Told:
 
     findings: tuple[Finding, ...]
     answers: dict[str, float]
+    again: dict[str, float]
 
 
 def verify(workspace: Workspace, change: Change, told: Told | None = None) -> Verification:
@@ -118,17 +120,18 @@ def _promotion(
         if told is None:
             found = figures.check(workspace, change, record, policy, on_main=source.passed)
         else:
-            given = (told.findings, told.answers)
+            given = (told.findings, told.answers, told.again)
             found = figures.take(workspace, change, record, policy, *given)
     except ModelError as error:
         found, away = figures.Figures((_fault(error),)), _away(error)
     checks += found.findings
     away = away or found.away
-    answers = found.answers or {}
-    checks += order.alike(change, record, answers)
+    answers, again = found.answers or {}, found.again or {}
+    checks += order.alike(change, record, answers | again)
     return Verification(
-        tuple(checks), found.rules, record, answers=answers, review=approved.review, away=away
-    )
+        tuple(checks), found.rules, record, answers=answers, again=again, review=approved.review,
+        away=away,
+    )  # fmt: skip
 
 
 def _rollback(
