@@ -59,10 +59,15 @@ BETTER = {"model": LINEAR, "seed": 7}
 WORSE = {"model": {"estimator": "random_forest", "parameters": rehearse.WORSE}, "seed": 7}
 
 
+SLOW = ("checkouts", "export", "hostile_text", "libraries", "limits", "online", "protocol")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow is whatever needs a whole repository or a running service."""
+    """Slow is whatever needs a whole repository or a running service, and what takes seconds."""
     for item in items:
         if {"world", "start"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+        elif item.path.is_relative_to(HERE) and item.path.stem.removeprefix("test_") in SLOW:
             item.add_marker(pytest.mark.slow)
 
 
