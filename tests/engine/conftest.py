@@ -65,9 +65,9 @@ SLOW = ("checkouts", "export", "hostile_text", "libraries", "limits", "online", 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow is whatever needs a whole repository or a running service, and what takes seconds."""
     for item in items:
-        if {"world", "start"} & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.slow)
-        elif item.path.is_relative_to(HERE) and item.path.stem.removeprefix("test_") in SLOW:
+        here = item.path.is_relative_to(HERE)
+        asks = {"world", "start"} & set(getattr(item, "fixturenames", ()))
+        if here and (asks or item.path.stem.removeprefix("test_") in SLOW):
             item.add_marker(pytest.mark.slow)
 
 

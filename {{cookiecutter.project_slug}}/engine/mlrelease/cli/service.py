@@ -28,6 +28,9 @@ def serve_verb(
         Path | None, typer.Option(help="Ask callers for the token in it; also MODEL_TOKEN.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
+    start_seconds: Annotated[
+        float, typer.Option(min=1, help="Give up if the model is not ready by then.")
+    ] = 120.0,
 ) -> None:
     """Answer HTTP requests with a model directory.
 
@@ -48,6 +51,7 @@ def serve_verb(
         access_log=access_log,
         token_file=token_file,
         workers=workers,
+        start_seconds=start_seconds,
     )
     raise typer.Exit(code)
 

@@ -1,16 +1,21 @@
 """The candidate of this work tree: evaluated against what runs, or brought back from the store."""
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 from mlrelease.environments import Environment
 from mlrelease.errors import InputError, ModelError
-from mlrelease.evaluation.evaluate import Scored, evaluate
 from mlrelease.evaluation.evaluation import Evaluation
-from mlrelease.evaluation.fitted import read_fitted
+from mlrelease.evaluation.metrics import Scored
+from mlrelease.programs import limits
+from mlrelease.programs.limits import limited
 from mlrelease.records.git import BRANCH
+from mlrelease.records.record import short
 from mlrelease.scoring.artifact import refuse_strangers, replace_directory, whole
 from mlrelease.scoring.candidate_lock import temporary_beside, writing
-from mlrelease.training.train import Candidate, input_key, read_holdout
+from mlrelease.training.train import Candidate, input_key
+from mlrelease.verification import measure
 from mlrelease.verification.confirm import shown
 from mlrelease.workspace import Workspace
 
@@ -23,7 +28,9 @@ def evaluate_candidate(
 
     Raises:
         InputError: There is no candidate, or it was changed after it was trained.
+        LimitError: It needs more memory or time than it may.
     """
+    limits.start()
     candidate = Candidate.read(workspace.candidate)
     if candidate.key != input_key(workspace.params, workspace.root):
         raise InputError("the candidate was trained from other inputs: run `model train`")
@@ -37,21 +44,28 @@ def evaluate_candidate(
         known = workspace.recorded(champion).data.fitted
         fitted, erased = workspace.fitted(known)
     candidate.check(workspace.candidate)
-    slices = workspace.policy.slices
-    return evaluate(
-        workspace.candidate / "model",
-        workspace.store.fetch(champion.model) if champion else None,
-        read_holdout(workspace.candidate / "holdout", candidate.holdout),
-        candidate_digest=candidate.model,
-        champion_digest=champion.model if champion else None,
-        holdout_digest=candidate.holdout,
-        fitted=read_fitted(fitted, known) if fitted and known else None,
-        erased=erased,
-        slices=workspace.params.slices,
-        mandatory=workspace.policy.slice_columns,
-        slice_metric=slices.metric if slices else None,
-        min_rows=slices.min_rows if slices else 1,
-    )
+    slices, fetch = workspace.policy.slices, workspace.store.fetch
+    arguments = {
+        "model": str(workspace.candidate / "model"),
+        "champion": str(fetch(champion.model)) if champion else None,
+        "holdout": str(workspace.candidate / "holdout"),
+        "fitted": [str(fitted), known] if fitted and known else None,
+        "options": {
+            "erased": erased,
+            "candidate_digest": candidate.model,
+            "champion_digest": champion.model if champion else None,
+            "holdout_digest": candidate.holdout,
+            "slices": workspace.params.slices,
+            "mandatory": workspace.policy.slice_columns,
+            "slice_metric": slices.metric if slices else None,
+            "min_rows": slices.min_rows if slices else 1,
+        },
+    }
+    with tempfile.TemporaryDirectory(prefix="evaluated-") as name:
+        call = f"{measure.__name__}:judge"  # it may come from a store that others write to
+        limited(f"model {short(candidate.model)}", call, arguments, folder := Path(name))
+        evaluation, scored, _ = measure.read_evaluated(folder)
+    return evaluation, scored
 
 
 def restore_candidate(workspace: Workspace, key: str) -> str | None:

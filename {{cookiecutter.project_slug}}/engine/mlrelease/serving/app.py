@@ -5,12 +5,13 @@ import functools
 import gc
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mlrelease.errors import InputError, ModelError, unexpected
-from mlrelease.files import canonical_json, write_atomically
+from mlrelease.errors import InputError, ModelError, RefusedError, unexpected
+from mlrelease.files import canonical_json, short, write_atomically
 from mlrelease.scoring.artifact import ModelCard, read_card
 from mlrelease.scoring.contents import Contents, read
 from mlrelease.serving import logs, process
@@ -18,6 +19,8 @@ from mlrelease.serving.bearer import read_token
 from mlrelease.serving.metrics import SHARES, Metrics
 from mlrelease.serving.prediction_log import PredictionLog, refuse_strangers
 from mlrelease.serving.service import Service
+
+START_SECONDS = 120.0  # that a model may take to load and to give its recorded answers
 
 
 def serve(
@@ -34,11 +37,13 @@ def serve(
     access_log: bool = False,
     token_file: Path | None = None,
     workers: int = 1,
+    start_seconds: float = START_SECONDS,
 ) -> int:
     """Serve a model directory until SIGTERM; then finish what was accepted and return 0.
 
     With a `public_port`, `port` is for this machine only, and SIGUSR1 opens the public one (0: any
     that is free). Send it only to a pid that `process_file` names: no earlier is it understood.
+    A model that is not ready after `start_seconds` ends the process with 1: it may never be.
 
     Raises:
         RefusedError: The directory has another digest or gives other answers than the recorded
@@ -65,6 +70,10 @@ def serve(
         from mlrelease.scoring.runtime import load
 
         metrics.take(worker)
+        place = 100 if workers > 1 else 0  # another start of a worker would not help
+        watch = threading.Timer(start_seconds, _give_up, [digest, start_seconds, place])
+        watch.daemon = True
+        watch.start()
         # scikit-learn's threads wait for each other longer than they work on a few rows.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         service = Service(
@@ -85,6 +94,7 @@ def serve(
         service.check_port = port if public_port is not None else None
 
         def started() -> None:
+            watch.cancel()
             _tell_start(card, digest, f"http://{private_host}:{port}")
             if process_file:
                 facts = {"port": port, "digest": digest, "public_port": public_port}
@@ -110,10 +120,19 @@ def serve(
     return code
 
 
+def _give_up(digest: str, seconds: float, more: int) -> None:
+    """In a thread: what hangs in a library cannot be stopped otherwise."""
+    error = RefusedError(
+        f"model {short(digest)}: not ready after {seconds:g} s, not served; if it is yours and that"
+        " slow, --start-seconds allows more"
+    )
+    logs.failed(error)
+    os._exit(error.exit_code + more)
+
+
 def _tell_start(card: ModelCard, digest: str, url: str) -> None:
     fields: dict[str, Any] = {"labels.runtime": card.runtime, "url.full": url}
-    short = digest.removeprefix("sha256:")[:12]
-    text = f"{url}/docs: model {short} runs in {card.runtime}"
+    text = f"{url}/docs: model {short(digest)} runs in {card.runtime}"
     if card.not_onnx:
         fields["labels.not_onnx"] = card.not_onnx
         text += f"; not in ONNX Runtime: {card.not_onnx}"
@@ -138,7 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
     needed: dict[str, Callable[[str], Any]] = {"directory": Path, "version": str}
     more: dict[str, Callable[[str], Any]] = {
         "host": str, "port": int, "public-port": int, "process-file": Path, "log": Path,
-        "log-sample": _share, "token-file": Path, "workers": int,
+        "log-sample": _share, "token-file": Path, "workers": int, "start-seconds": float,
     }  # fmt: skip
     for name, kind in (needed | more).items():
         given = os.environ.get(f"MODEL_{name.upper().replace('-', '_')}")

@@ -11,7 +11,6 @@ from mlrelease.evaluation.gate import NOT_REBUILT, Finding, judge
 from mlrelease.evaluation.metrics import Scored
 from mlrelease.evaluation.reproduce import same_numbers
 from mlrelease.evaluation.slices import FEW
-from mlrelease.files import read_json
 from mlrelease.policy import Policy
 from mlrelease.programs.libraries import lacking
 from mlrelease.programs.limits import limited
@@ -173,10 +172,10 @@ def measured(
     with tempfile.TemporaryDirectory(prefix="measured-") as name:
         folder = Path(name)
         limited(f"model {short(model)}", f"{measure.__name__}:measure", arguments, folder)
-        facts = read_json(folder / "facts.json")
+        evaluation, scored, facts = measure.read_evaluated(folder)
         return Measured(
-            Evaluation.read(folder / "evaluation.json"),
-            measure.read_scored(facts["scored"], folder / "scored.npz"),
+            evaluation,
+            scored,
             dict(facts["answers"]),
             dict(facts["again"]),
             tuple(Finding(**finding) for finding in facts["findings"]),

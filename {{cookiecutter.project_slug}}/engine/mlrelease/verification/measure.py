@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from mlrelease.evaluation.evaluate import evaluate
+from mlrelease.evaluation.evaluation import Evaluation
 from mlrelease.evaluation.fitted import read_fitted
 from mlrelease.evaluation.gate import NOT_REBUILT, Finding
 from mlrelease.evaluation.metrics import Scored
-from mlrelease.files import canonical_json
+from mlrelease.files import canonical_json, read_json
 from mlrelease.params import Params
 from mlrelease.scoring.artifact import MODEL_FILES, ONNX_FILE, Model, ModelCard
 from mlrelease.scoring.contents import Contents, read
@@ -23,15 +25,8 @@ ARRAYS = ("y", "candidate", "champion", "compared", "places")
 
 def measure(arguments: Mapping[str, Any], output: Path) -> None:
     """Evaluate a model on its holdout: write `evaluation.json`, `scored.npz` and `facts.json`."""
-    directory, champion = Path(arguments["model"]), arguments["champion"]
-    holdout = read_holdout(Path(arguments["holdout"]), arguments["data"]["holdout"])
-    fitted = arguments["fitted"]
-    fitted = read_fitted(Path(fitted[0]), fitted[1]) if fitted else None
-    evaluation, scored = evaluate(
-        directory, Path(champion) if champion else None, holdout, fitted=fitted,
-        **arguments["options"],
-    )  # fmt: skip
-    files = read(directory, arguments["options"]["candidate_digest"])
+    holdout, evaluation, scored = _evaluated(arguments)
+    files = read(Path(arguments["model"]), arguments["options"]["candidate_digest"])
     model, params = Model.of(files), Params.model_validate(arguments["params"])
     checks = [
         bound(model.card, params, arguments["data"]),
@@ -44,18 +39,42 @@ def measure(arguments: Mapping[str, Any], output: Path) -> None:
         "answers": answers,
         "again": again,
         "findings": [check.__dict__ for check in checks],
-        "scored": {k: v for k, v in scored.__dict__.items() if k not in ARRAYS},
     }
+    _write(output, evaluation, scored, facts)
+
+
+def judge(arguments: Mapping[str, Any], output: Path) -> None:
+    """The same of a candidate that nobody claims anything of: the figures alone."""
+    _, evaluation, scored = _evaluated(arguments)
+    _write(output, evaluation, scored, {})
+
+
+def read_evaluated(folder: Path) -> tuple[Evaluation, Scored, dict[str, Any]]:
+    """What `measure` or `judge` wrote: figures, scores and facts."""
+    facts = dict(read_json(folder / "facts.json"))
+    with np.load(folder / "scored.npz", allow_pickle=False) as arrays:
+        found = {name: arrays[name] for name in arrays.files if name in ARRAYS}
+        scored = Scored(**facts["scored"], **found)
+    return Evaluation.read(folder / "evaluation.json"), scored, facts
+
+
+def _evaluated(arguments: Mapping[str, Any]) -> tuple[pd.DataFrame, Evaluation, Scored]:
+    champion, fitted = arguments["champion"], arguments["fitted"]
+    holdout = read_holdout(Path(arguments["holdout"]), arguments["options"]["holdout_digest"])
+    fitted = read_fitted(Path(fitted[0]), fitted[1]) if fitted else None
+    evaluation, scored = evaluate(
+        Path(arguments["model"]), Path(champion) if champion else None, holdout, fitted=fitted,
+        **arguments["options"],
+    )  # fmt: skip
+    return holdout, evaluation, scored
+
+
+def _write(output: Path, evaluation: Evaluation, scored: Scored, facts: Mapping[str, Any]) -> None:
     evaluation.save(output / "evaluation.json")
     arrays = {name: getattr(scored, name) for name in ARRAYS}
     np.savez(output / "scored.npz", **{k: v for k, v in arrays.items() if v is not None})
-    (output / "facts.json").write_text(canonical_json(facts))
-
-
-def read_scored(facts: Mapping[str, Any], path: Path) -> Scored:
-    """The scores that `measure` wrote."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return Scored(**facts, **{name: arrays[name] for name in arrays.files if name in ARRAYS})
+    told = {k: v for k, v in scored.__dict__.items() if k not in ARRAYS}
+    (output / "facts.json").write_text(canonical_json({**facts, "scored": told}))
 
 
 def bound(card: ModelCard, params: Params, data: Mapping[str, str]) -> Finding:
