@@ -213,6 +213,18 @@ def test_a_commit_of_the_branch_that_was_pushed_to_main_was_not_approved(fake: F
     assert found.approved_by == ("ann",)
 
 
+def test_main_stood_where_a_pull_request_ended_and_nowhere_in_it(fake: FakeGitHub) -> None:
+    merged(fake)
+    assert fake.client().middle("c") is None  # a merge, a squash, the last commit of a rebase
+    fake.rows["/commits/b/pulls"] = fake.rows["/commits/c/pulls"]
+    assert fake.client().middle("b") == 7
+    fake.rows["/commits/b/pulls"] = [pull(), pull(number=6, merge_commit_sha="b")]
+    assert fake.client().middle("b") is None  # another one ended there
+    fake.rows["/commits/b/pulls"] = [pull(merged_at=None), pull(base={"ref": "other"})]
+    assert fake.client().middle("b") is None
+    assert fake.client().middle("pushed") is None
+
+
 @pytest.mark.parametrize("after", range(3))
 def test_approvals_that_cannot_be_read_are_no_answer(fake: FakeGitHub, after: int) -> None:
     merged(fake, review("ann", "APPROVED"))

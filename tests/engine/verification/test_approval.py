@@ -15,7 +15,7 @@ from mlrelease.github import repository as github
 from mlrelease.promotion import draft, release
 from mlrelease.records import git, pull_request
 from mlrelease.rehearsal import sandbox
-from mlrelease.verification import confirm
+from mlrelease.verification import confirm, rebuild
 from tests.engine.conftest import BETTER
 from tests.engine.records.test_ledger import whole
 from tests.engine.verification.changes import entries, live, merge_both, named, release_both
@@ -53,6 +53,11 @@ class Reviews:
         number = 100 + len(self.known)
         review = github.Review(number, head or commits[-1], "ben", ("ann",), self.world.clock)
         self.known.update(dict.fromkeys(commits, review))
+
+    def middle(self, commit: str) -> int | None:
+        number = found.number if (found := self.known.get(commit)) else None
+        together = [c for c, review in self.known.items() if review and review.number == number]
+        return None if number is None or commit == together[-1] else number
 
     def clock(self) -> dt.datetime:
         return self.world.clock + self.off
@@ -324,6 +329,58 @@ def test_a_rebased_pull_request_is_approved_as_a_whole(
     reviews.approve(*commits)
     second = release_both(world, BETTER)
     assert live(world) == second
+
+
+def built_and_taken_back(world: sandbox.Sandbox, reviews: Reviews, path: str) -> tuple[str, str]:
+    """A model is made where a file is another; the commit after takes that back."""
+    reviews.approve(push(world, path, "honest\n"))
+    push(world, path, "another\n")
+    world.candidate(BETTER)
+    return world.here.git.base(), push(world, path, "honest\n")
+
+
+def test_a_model_of_the_middle_of_a_pull_request_is_refused_and_its_code_does_not_run(
+    world: sandbox.Sandbox, reviews: Reviews, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """People saw what all of it changed, and its commits are on main."""
+    both = built_and_taken_back(world, reviews, "README.md")
+    reviews.approve(*both)
+
+    def ran(*_: Any, **__: Any) -> Any:
+        raise AssertionError("the code of the source commit ran")
+
+    monkeypatch.setattr(rebuild, "check", ran)
+    said = f"built from {both[0][:7]}, which is on main, but in the middle of #10., .*; train again"
+    with pytest.raises(errors.RefusedError, match=said):
+        world.promote("staging")
+
+
+def test_a_model_of_the_last_commit_of_a_pull_request_is_released(
+    world: sandbox.Sandbox, reviews: Reviews
+) -> None:
+    first = live(world, "staging")
+    half = push(world, "README.md", "half\n")
+    world.candidate(BETTER)
+    reviews.approve(half, world.here.git.base())
+    world.merge(world.promote("staging").pull_request.branch)
+    world.release("staging")
+    assert live(world, "staging") != first
+
+
+def test_what_was_taken_back_releases_no_model_that_was_built_with_it(
+    world: sandbox.Sandbox, reviews: Reviews
+) -> None:
+    """Nobody approved it, and no pull request knows of it."""
+    first = live(world)
+    built, _ = built_and_taken_back(world, reviews, "Makefile")
+    world.merge(world.promote("staging").pull_request.branch)
+    world.release("staging")  # asks for no approval
+    world.clock += dt.timedelta(hours=25)
+    world.merge(world.promote("production").pull_request.branch)
+    said = f"approved rules: built from {built[:7]}, where Makefile is as .* and 1 must"
+    with pytest.raises(errors.RefusedError, match=said):
+        world.release("production")
+    assert live(world) == first
 
 
 def test_what_was_approved_is_fetched_where_only_origin_has_it(

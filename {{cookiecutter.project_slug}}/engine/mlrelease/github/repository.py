@@ -3,7 +3,7 @@ nothing is made a second time."""
 
 import datetime as dt
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Literal
@@ -154,9 +154,7 @@ class GitHub(Client):
         github-actions. None where no merge of a pull request made the commit. Whether they may
         write is asked only where it must be `permitted`: it was judged then, and approvers leave.
         """
-        for pull in self.pages(f"/commits/{commit}/pulls"):
-            if not pull["merged_at"] or pull["base"]["ref"] != BRANCH:
-                continue
+        for pull in self._merged(commit):
             if not self._was_merged_as(commit, pull):
                 continue
             number, head = int(pull["number"]), pull["head"]["sha"]
@@ -174,6 +172,21 @@ class GitHub(Client):
             approved = (name for name in others if not permitted or self._may_write(name))
             return Review(number, head, author, tuple(approved), merged)
         return None
+
+    def middle(self, commit: str) -> int | None:
+        """The pull request that brought a commit to main with others on top of it, by a rebase or
+        as it was: people saw its end only. None where main stood at that commit, as far as GitHub
+        knows; of pushes it does not tell."""
+        pulls = list(self._merged(commit))
+        if not pulls or any(pull["merge_commit_sha"] == commit for pull in pulls):
+            return None
+        return int(pulls[0]["number"])
+
+    def _merged(self, commit: str) -> Iterator[Json]:
+        """The pull requests of a commit that were merged into main."""
+        for pull in self.pages(f"/commits/{commit}/pulls"):
+            if pull["merged_at"] and pull["base"]["ref"] == BRANCH:
+                yield pull
 
     def _was_merged_as(self, commit: str, pull: Json) -> bool:
         """Whether the merge made this commit. GitHub lists the branch's own commits too, which

@@ -9,7 +9,7 @@ from mlrelease.policy import Policy
 from mlrelease.records.change import Change
 from mlrelease.records.ledger import SKEW
 from mlrelease.records.record import Record, record_path
-from mlrelease.verification.in_force import approvals_at, in_force
+from mlrelease.verification.in_force import approvals_at, at_source, in_force
 from mlrelease.workspace import Workspace
 
 NOT_ASKED = "not asked: this repository is not on GitHub, or GITHUB_TOKEN is not set"
@@ -41,6 +41,7 @@ def check(
     findings = [_change(workspace, change, github, review, needed)]
     if not rollback and record.schema_version > 1:  # nobody could approve by rules yet to come
         findings += force.findings()
+        findings += at_source(workspace, change, record.source.commit, github)
     return Approval(tuple(findings), review)
 
 

@@ -7,7 +7,7 @@ What nobody approved is undone by bringing the path back to what it was.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from mlrelease.errors import InputError, UnclearError
@@ -89,6 +89,22 @@ def in_force(workspace: Workspace, change: Change, github: GitHub) -> InForce:
             needed = asks if sure else max(asks, needed)
             asked = max(asked, needed)
     return InForce(policy, start, count, asked, culprits)
+
+
+def at_source(
+    workspace: Workspace, change: Change, source: str, github: GitHub
+) -> Iterator[Finding]:
+    """Whether what decides was approved as it is at the source commit, whose code runs: what was
+    taken back since is no culprit any more, and is there."""
+    git = workspace.git
+    here, there = (main_line.deciding(git, commit) for commit in (change.parent, source))
+    if here == there or source not in git.line(change.parent):
+        return
+    found = in_force(workspace, replace(change, parent=source), github)
+    for path, culprit in sorted(found.culprits.items())[:1]:
+        text = f"built from {source[:7]}, where {path} is as {culprit.commit[:7]} made it, and"
+        text += f" {culprit.needed} must approve that: train again at a later commit"
+        yield Finding("approved rules", False, text)
 
 
 def _changes(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from mlrelease.errors import InputError
 from mlrelease.evaluation.gate import Finding
+from mlrelease.github.repository import GitHub
 from mlrelease.policy import Policy
 from mlrelease.records import main_line
 from mlrelease.records.change import Change
@@ -82,13 +83,17 @@ def comparison(workspace: Workspace, change: Change, record: Record) -> Finding:
     )
 
 
-def source(git: Git, change: Change, record: Record) -> Finding:
-    """Whether the model was built from main, and is called after that."""
+def source(git: Git, change: Change, record: Record, github: GitHub | None) -> Finding:
+    """Whether the model was built from main, and is called after that. A rebase brings commits
+    there that main never stood at: what one does and the next takes back was seen by nobody."""
     commit = record.source.commit
     on_main = commit in git.line(change.parent)
     built = f"built from {commit[:7]}, which is {'' if on_main else 'not '}on main"
     if on_main and change.recorded is None and record.version != (name := git.version(commit)):
         return Finding("source", False, f"{built}, and is not called {name} after it")
+    if on_main and github is not None and (number := github.middle(commit)):
+        built += f", but in the middle of #{number}, of which people saw the end"
+        return Finding("source", False, f"{built}; train again at its last commit or a later one")
     return Finding("source", on_main, built)
 
 

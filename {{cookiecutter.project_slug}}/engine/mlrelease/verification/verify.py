@@ -103,7 +103,7 @@ def _promotion(
     checks.append(rendered.check_folder(git, change.head, change.environment))
     old = record.schema_version == 1  # from before there were ledgers
     checks += order.old(git, change) if old else order.ledger(git, change, record)
-    source = order.source(git, change, record)
+    source = order.source(git, change, record, workspace.github)
     checks += [order.comparison(workspace, change, record), source]
     checks += order.hold(change, record)
     policy = workspace.policy_at(change.parent)
