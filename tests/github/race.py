@@ -36,10 +36,11 @@ def load(name: str) -> Any:
     return importlib.import_module(f"{PACKAGE}.{name}")
 
 
-deploy, promote, rollback = (load(f"release.{name}") for name in ("deploy", "promote", "rollback"))
-figures, supervisor, package = (load(f"release.{n}") for n in ("figures", "supervisor", "package"))
-workspace, main_line, record = (load(f"release.{n}") for n in ("workspace", "main_line", "record"))
-errors, train, golden = load("errors"), load("pipeline.train"), load("serving.golden")
+deploy, supervisor = load("deployment.deploy"), load("deployment.processes")
+promote, rollback = load("promotion.promote"), load("promotion.rollback")
+figures, package = load("verification.figures"), load("packages.package")
+workspace, main_line, record = load("workspace"), load("records.main_line"), load("records.record")
+errors, train, golden = load("errors"), load("training.train"), load("serving.golden")
 Workspace: Any = workspace.Workspace
 
 
@@ -105,10 +106,10 @@ def prepare(world: World) -> None:
 
     for module in (promote, figures):
         module.measured = known
-    load("release.rebuild").check = lambda *_, **__: load("pipeline.gate").Finding(
+    load("verification.rebuild").check = lambda *_, **__: load("evaluation.gate").Finding(
         "rebuilt", True, "not asked here"
     )
-    plots = load("pipeline.plots")
+    plots = load("evaluation.plots")
     drawn = {
         found.scored.champion is None: plots.draw(found.scored, found.evaluation)
         for found in (alone, compared)

@@ -26,8 +26,7 @@ TUESDAYS = "11 4 * * 2"  # template-update; this repository is not linked with i
 def life(
     engines: Engines, installed: BakedProject, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Life]:
-    """A baked repository, not pushed yet. Its models soak for no time, its ports are any; of its
-    tests only the quick ones are left: `test_baked_project.py` runs them all."""
+    """A baked repository, not pushed yet. Its models soak for no time, its ports are any."""
     root = tmp_path_factory.mktemp("life")
     shutil.copytree(installed.path, root / "project")
     project = BakedProject(root / "project")
@@ -35,9 +34,6 @@ def life(
     policy["environments"]["production"] |= {"soak_hours": 0, "port": 0}
     policy["environments"]["staging"]["port"] = 0
     (project.path / "policy.yaml").write_text(yaml.safe_dump(policy, sort_keys=False))
-    for name in ("cli", "monitoring", "pipeline", "release", "serving"):
-        shutil.rmtree(project.path / "tests" / name)
-    (project.path / "tests" / "test_document.py").unlink()  # it measures time, and so must be alone
     (project.path / "Makefile").write_text(project.read("Makefile").replace(" --cov", ""))
     with GitHub(root / "github", registry=engines.registry) as github:
         variables = {"BASE_IMAGE": engines.base_image, "DEPLOY_RUNNER": "ubuntu-latest"}
