@@ -83,9 +83,8 @@ def test_main_the_ledger_and_the_world_agree_after_a_hundred_actions(
         (root / "plan.json").write_text(json.dumps({"plan": planned(seed), "seed": seed}))
         script = Path(__file__).with_name("race.py")
         printed = run(
-            str(venv / "bin" / "python"), str(script), "mlrelease", github.url, "acme/my-model", job,
-            person, str(root / "plan.json"), cwd=installed.path,
-            PYTHONPATH=installed.code,
+            str(venv / "bin" / "python"), str(script), "mlrelease", github.url, "acme/my-model",
+            job, person, str(root / "plan.json"), cwd=installed.path, PYTHONPATH=installed.code,
         ).stdout  # fmt: skip
         print(printed)
         assert github.unknown == []
