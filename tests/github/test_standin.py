@@ -286,6 +286,19 @@ class TestPromotion:
         assert files == ["deploy/staging/model.yaml"]
         assert ann("PUT pulls/1/merge").status_code == 405
 
+    def test_a_rebase_brings_commits_that_main_never_stood_at(
+        self, github: GitHub, repository: Repository, ann: Client
+    ) -> None:
+        """The pull request names the last one; the engine asks so where a model was built."""
+        github.commit(repository, {"c": "c"})
+        open_pull(ann)
+        github.commit(repository, {"d": "d"}, branch="topic")
+        assert ann("PUT pulls/1/merge", merge_method="rebase").status_code == 200
+        tip, middle = repository.git("rev-list", "--max-count=2", "main").split()
+        for commit in (tip, middle):
+            (pull,) = ann(f"GET commits/{commit}/pulls").json()
+            assert (pull["number"], pull["merge_commit_sha"]) == (1, tip)
+
     def test_no_workflow_runs_for_a_conflict(
         self, github: GitHub, repository: Repository, ann: Client
     ) -> None:

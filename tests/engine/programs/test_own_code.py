@@ -1,5 +1,6 @@
 """A release runs the code of its source commit, whatever the work tree holds by now."""
 
+import hashlib
 import importlib.util
 import json
 import marshal
@@ -36,7 +37,7 @@ source = record.Source(commit=commit)
 owner, _, name = where.rpartition(".")
 def killed(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
-setattr(own_code.archive.shutil if owner else own_code, name, killed)
+setattr(pathlib.Path if owner else own_code, name, killed)
 found = record.Record.model_construct(source=source, runtime="onnx")
 own_code.prepare(git.Git(pathlib.Path(root)), found, pathlib.Path(folder))
 """
@@ -210,7 +211,7 @@ def test_the_name_of_the_package_is_the_one_it_had(shop: git.Git, tmp_path: Path
     assert prepare(shop, tmp_path, old).engine == "shop"
 
 
-@pytest.mark.parametrize("where", ["shutil.copyfileobj", "_digest", "replace_directory", "_forget"])
+@pytest.mark.parametrize("where", ["Path.write_bytes", "_digest", "replace_directory", "_forget"])
 def test_an_extraction_that_was_killed_is_done_again(
     shop: git.Git, tmp_path: Path, where: str
 ) -> None:
@@ -232,6 +233,43 @@ def test_several_deployments_share_one_extraction(shop: git.Git, tmp_path: Path)
         found = set(pool.map(lambda _: prepare(shop, tmp_path), range(8)))
     assert len(found) == 1
     assert said(found.pop()) == "one"
+
+
+@pytest.mark.parametrize("whose", ["the commit's", "the machine's"])
+def test_attributes_and_filters_do_not_decide_what_serves(
+    shop: git.Git, tmp_path: Path, whose: str
+) -> None:
+    """What serves has the bytes that were trained, verified and reviewed."""
+    rules = "*.py text eol=crlf\n"
+    if whose == "the commit's":
+        rules = "answer.py export-subst\nleft.py export-ignore\n"
+        (shop.root / ".gitattributes").write_text(rules)
+    source = shop.root / "src" / "shop"
+    (source / "answer.py").write_text("ANSWER = 'one' if '$Format:%H$'[0] == '$' else 'evil'\n")
+    (source / "left.py").write_text("")
+    commit(shop)
+    (shop.root / ".git" / "info" / "attributes").write_text(rules)
+    program = prepare(shop, tmp_path)
+    assert said(program) == "one"
+    for path in source.rglob("*.py"):
+        placed = program.code[-1] / "shop" / path.relative_to(source)
+        assert placed.read_bytes() == path.read_bytes()
+
+
+def test_code_in_git_lfs_is_written_where_it_is_here(shop: git.Git, tmp_path: Path) -> None:
+    """As it is when the model is trained again; and it is not taken for damaged."""
+    content = b"ANSWER = 'large'\n"
+    oid = hashlib.sha256(content).hexdigest()
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {len(content)}\n"
+    file = shop.root / "src" / "shop" / "answer.py"
+    file.write_text(pointer)
+    wanted = commit(shop)
+    file.write_bytes(content)
+    assert said(prepare(shop, tmp_path)) == "large"
+    place = tmp_path / "environments" / "code" / wanted
+    assert own_code._whole(shop, wanted, place)
+    (place / "src" / "shop" / "answer.py").write_text("ANSWER = 'evil'\n")
+    assert not own_code._whole(shop, wanted, place)
 
 
 @pytest.mark.parametrize("harm", ["changed", "cut off", "removed", "added"])
@@ -279,10 +317,10 @@ def test_a_service_gets_its_settings_and_no_token_of_who_deploys(
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        ("no src", "pathspec 'src' did not match"),
+        ("no src", "cannot run: it has no src"),
         ("no service", "it has no engine"),
         ("two services", "it has no engine"),
-        ("no pyproject", "pathspec 'pyproject.toml' did not match"),
+        ("no pyproject", "cannot run: it has no pyproject.toml"),
         ("bad pyproject", "does not say which libraries it needs"),
         ("a link", "src/shop/link.py'?, not a plain file"),
         ("a link out", "src/out'?, not a plain file"),
@@ -314,7 +352,6 @@ def test_code_that_cannot_run_is_refused_in_one_line(
 
 
 def test_a_tree_that_leads_out_of_its_folder_is_refused(shop: git.Git, tmp_path: Path) -> None:
-    """git may refuse to archive such a tree; else its archive is refused."""
     blob = shop.run("hash-object", "-w", "--stdin", stdin=b"out\n")
     inner = shop.run("mktree", stdin=f"100644 blob {blob}\tout.py\n".encode())
     outer = shop.run("mktree", stdin=f"040000 tree {inner}\t..\n".encode())

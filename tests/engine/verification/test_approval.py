@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import shutil
 import subprocess
 import sys
 from collections.abc import Collection
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from mlrelease import errors, workspace
+from mlrelease.evaluation import gate
 from mlrelease.github import repository as github
 from mlrelease.promotion import draft, release
 from mlrelease.records import git, pull_request
@@ -544,8 +546,20 @@ def test_a_draft_may_leave_out_only_what_does_not_verify(world: sandbox.Sandbox)
     world.commit(
         "deploy/production/model.yaml", (text or b"").decode().replace("version: ", "version: x")
     )
-    made = draft.Draft(
-        "production", named(world).commit, whole(world).tip, (), {}, {}, (newest.commit,)
-    )
-    with pytest.raises(errors.RefusedError, match="leaves out .* which verifies here"):
-        release.append(world.here, made)
+    failed = (gate.Finding("numbers", False, "differ"),)
+    told: list[tuple[gate.Finding, ...]] = [failed]  # this machine remembers that it verified it
+    told += [(), (gate.Finding("numbers", True, "equal"),), (gate.Finding("hold", False, "held"),)]
+    for number, findings in enumerate(told):
+        made = draft.Draft(
+            "production",
+            named(world).commit,
+            whole(world).tip,
+            (),
+            {},
+            {},
+            {newest.commit: findings},
+        )
+        with pytest.raises(errors.RefusedError, match="leaves out .* which verifies here"):
+            release.append(world.here, made)
+        if not number:
+            shutil.rmtree(world.here.state / "verified")

@@ -19,11 +19,11 @@ from mlrelease.automation import follow_up
 from mlrelease.cli import app
 from mlrelease.deployment import deploy, follow, status
 from mlrelease.programs import libraries
-from mlrelease.promotion import forget as forget_rows, promote, release, work_tree
+from mlrelease.promotion import draft, forget as forget_rows, promote, release, work_tree
 from mlrelease.records import git, ledger, main_line, record
 from mlrelease.rehearsal import sandbox
 from mlrelease.verification import confirm, figures, pending, verify
-from tests.engine.conftest import WORSE, commit_all
+from tests.engine.conftest import BETTER, WORSE, commit_all
 from tests.engine.github.fake_github import FakeGitHub
 from tests.engine.verification import changes
 from tests.engine.verification.test_bound import asks, forged, nudge, packaged, retold
@@ -297,6 +297,37 @@ class TestOtherLibraries:
         forget(pinned)
         with pytest.raises(errors.UnclearError, match=r"NOT REBUILT: .* needs trinket==1.0"):
             follow.wanted(pinned.here, "staging")
+
+
+def test_an_entry_that_only_a_model_refutes_holds_up_no_later_release(
+    world: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The job that appends cannot tell; it takes that, too, from the one that loads models."""
+    before, honest = changes.entries(world, "staging")[0], packaged(world)
+    forged(world, honest, model=retold(world, honest, nudge(0.3)))
+    with monkeypatch.context() as theirs:
+        fine = SimpleNamespace(passed=True, checks=(), rules=(), failed=())
+        theirs.setattr(promote, "verify", lambda *_: fine)
+        branch = world.promote("staging").pull_request.branch
+    world.merge(branch)
+    assert "rebuilt: " in refused(world)
+    entry = by_hand(world)
+    here = world.here
+    assert not confirm.refuted(here, here.ledger("staging", here.git.base()), entry)
+    world.git("revert", "--no-edit", "-m", "1", "HEAD")
+    world.git("push", "--quiet", "origin", "main")
+    other = packaged(world, BETTER | {"seed": 3})
+    world.merge(world.promote("staging").pull_request.branch)
+    assert release.attempt(world.here, "staging", tmp_path).action == "prepared"
+    forget(world)  # another job has no memory
+    made = draft.Draft.read(tmp_path / "staging.json")
+    assert entry.commit in made.left_out
+    released = release.append(world.here, made)
+    assert (released.model, released.released.replaces) == (other.model, before.commit)
+    (said,) = (one for one in released.released.checks if one.name == "left out")
+    assert said.message.startswith(f"entry {entry.commit[:7]} does not verify (rebuilt)")
+    forget(world)
+    assert followed(world) == released.commit
 
 
 @pytest.fixture

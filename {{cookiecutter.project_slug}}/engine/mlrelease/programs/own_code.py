@@ -2,7 +2,6 @@
 own, so that a rollback runs the code that made the model and nobody's work tree is needed."""
 
 import hashlib
-import io
 import os
 import shutil
 import sys
@@ -13,13 +12,14 @@ from pathlib import Path
 from mlrelease import project
 from mlrelease.errors import InputError, RefusedError
 from mlrelease.files import alone, canonical_json, read_json
+from mlrelease.programs.commit_files import write_files
 from mlrelease.programs.libraries import depends, needed, python
 from mlrelease.programs.variables import SERVICE, WORKERS, kept
 from mlrelease.records.git import Git, GitError
+from mlrelease.records.large_files import MAX_POINTER, pointed
 from mlrelease.records.record import Record
 from mlrelease.scoring.artifact import replace_directory
 from mlrelease.source_files import made_by_tools
-from mlrelease.storage import archive
 
 KEPT = 5  # the programs that were used last; others go when nothing runs them
 STAMP = "digest.json"
@@ -71,15 +71,14 @@ def prepare(git: Git, record: Record, folder: Path) -> Program:
 
 
 def _extract(git: Git, commit: str, directory: Path) -> None:
+    what = f"the code of source commit {commit[:7]}"
     try:
-        names = [*CODE, "engine"] if git.tree(commit, "engine") else CODE
-        tar = git.output("archive", "--format=tar", commit, *names)
+        write_files(git, commit, git.tree(commit, *CODE, "engine"), directory)
     except GitError as error:
-        raise RefusedError(f"the code of source commit {commit[:7]} cannot run: {error}") from None
-    archive.unpack(io.BytesIO(tar), directory, f"source commit {commit[:7]}", folders=True)
-    for path in [p for p in directory.rglob("*") if p.is_file()]:
-        if made_by_tools(path.relative_to(directory).as_posix()):
-            path.unlink()
+        raise RefusedError(f"{what} cannot run: {error}") from None
+    for name in CODE:
+        if not (directory / name).exists():
+            raise RefusedError(f"{what} cannot run: it has no {name}")
     (directory / STAMP).write_text(canonical_json(_digest(directory)))
 
 
@@ -95,10 +94,20 @@ def _whole(git: Git, commit: str, place: Path) -> bool:
         return bool(read_json(stamp) == _digest(place))
     algorithm = "sha256" if len(commit) == 64 else "sha1"
     wanted = {n: facts.split()[2] for n, facts in known.items() if not made_by_tools(n)}
-    return wanted == {
-        name: hashlib.new(algorithm, b"blob %d\0%b" % (len(content), content)).hexdigest()
-        for name, content in _files(place)
-    }
+    here = dict(_files(place))
+    others = [
+        name
+        for name, content in here.items()
+        if hashlib.new(algorithm, b"blob %d\0%b" % (len(content), content)).hexdigest()
+        != wanted.get(name)
+    ]
+    if here.keys() != wanted.keys():
+        return False
+    pointers = git.objects([wanted[name] for name in others], MAX_POINTER)
+    return all(
+        pointer.content and pointed(pointer.content) == hashlib.sha256(here[name]).hexdigest()
+        for name, pointer in zip(others, pointers, strict=True)
+    )
 
 
 def _files(place: Path) -> Iterator[tuple[str, bytes]]:

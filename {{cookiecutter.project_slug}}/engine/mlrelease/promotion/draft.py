@@ -1,6 +1,6 @@
 """A release between two jobs: what the one verified that loads the model, and the other appends."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -16,7 +16,8 @@ MAX_BYTES = 5_000_000
 @dataclass(frozen=True)
 class Draft:
     """The commit of main that was verified, the ledger that it was verified against, and what only
-    a job that loads models can tell. `left_out`: entries of the ledger that do not verify."""
+    a job that loads models can tell. `left_out`: entries of the ledger that do not verify, each
+    with the checks that it failed."""
 
     environment: Environment
     main: str
@@ -24,7 +25,7 @@ class Draft:
     findings: tuple[Finding, ...]
     answers: dict[str, float]
     again: dict[str, float]
-    left_out: tuple[str, ...] = ()
+    left_out: dict[str, tuple[Finding, ...]] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write it as JSON, for `read` in another job.

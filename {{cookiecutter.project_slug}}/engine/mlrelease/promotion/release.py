@@ -18,7 +18,7 @@ from mlrelease.records.change import Change, Ledgers, parent_on_main
 from mlrelease.records.ledger import SKEW, Check, Entry, Kind, Ledger, Released
 from mlrelease.records.ledger_branch import RacedError
 from mlrelease.records.record import Record, folder, record_path, short
-from mlrelease.verification.confirm import confirmed, refuted, remember, settled
+from mlrelease.verification.confirm import Faults, confirmed, remember, settled, without
 from mlrelease.verification.pending import NotReleasedError, asked, pending
 from mlrelease.verification.verify import Told, Verification, verify
 from mlrelease.workspace import Workspace
@@ -105,7 +105,8 @@ def prepare(workspace: Workspace, environment: Environment) -> Draft | None:
     """
     main = workspace.git.base()
     _refuse_wrong_clock(workspace)
-    ledgers = settled(workspace, main)
+    faults: Faults = {}
+    ledgers = settled(workspace, main, faults)
     ledger = ledgers(environment)
     waiting = pending(workspace, ledger)
     if waiting is None:
@@ -116,7 +117,7 @@ def prepare(workspace: Workspace, environment: Environment) -> Draft | None:
         return None
     every = workspace.ledger(environment, main)
     counted = {entry.commit for entry in ledger.entries}
-    left = tuple(e.commit for e in every.entries if e.commit not in counted)
+    left = {e.commit: faults[e.commit] for e in every.entries if e.commit not in counted}
     told = (outcome.checks, outcome.answers, outcome.again)
     return Draft(environment, waiting, every.tip, *told, left)
 
@@ -131,15 +132,7 @@ def append(workspace: Workspace, draft: Draft) -> Entry:
     git, environment = workspace.git, draft.environment
     main = git.base()
     _refuse_wrong_clock(workspace)
-    ledger = workspace.ledger(environment, main)
-    for entry in ledger.entries:
-        if entry.commit in draft.left_out:
-            if not refuted(workspace, ledger, entry):
-                text = (
-                    f"{environment}: the draft leaves out {entry.commit[:7]}, which verifies here"
-                )
-                raise NotReleasedError(text)
-            ledger = ledger.without(entry)
+    ledger, left = without(workspace, workspace.ledger(environment, main), draft.left_out)
 
     def ledgers(name: Environment) -> Ledger:
         return ledger if name == environment else workspace.ledger(name, main)
@@ -154,7 +147,8 @@ def append(workspace: Workspace, draft: Draft) -> Entry:
     _refuse_failed(environment, waiting, outcome)
     if outcome.record is None or outcome.kind == "in step":
         raise RacedError(f"{environment}: there is nothing to release any more")
-    commit = write(workspace, ledger, waiting, outcome, outcome.record)
+    with_left = replace(outcome, checks=(*outcome.checks, *left))
+    commit = write(workspace, ledger, waiting, with_left, outcome.record)
     found = workspace.ledger(environment, main).find(commit)
     if found is None:  # never: it was checked as a reader does
         raise RefusedError(f"{environment}: {commit[:7]} was appended, and does not count")

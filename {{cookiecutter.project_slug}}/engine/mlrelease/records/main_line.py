@@ -20,8 +20,22 @@ PROTECTED = (
     "engine",
     "src",
     "pyproject.toml",
+    "setup.py",
+    "setup.cfg",
+    "hatch.toml",  # beside pyproject.toml, hatchling reads it, and runs the file of its build hook
+    "hatch_build.py",
+    "uv.toml",  # which index packages come from; it goes before pyproject.toml
+    "uv.lock",
+    "pip.conf",
+    ".python-version",  # may name a program in the repository
+    ".python-versions",
+    ".venv",  # `make setup` takes the one that is there
+    "GNUmakefile",  # goes before Makefile
+    "makefile",
     "Makefile",
     "Dockerfile",
+    ".dockerignore",
+    "Dockerfile.dockerignore",
     ".gitattributes",
     ".model",  # what a machine keeps: no commit may bring it
 )

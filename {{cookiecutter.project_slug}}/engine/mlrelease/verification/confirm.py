@@ -18,20 +18,24 @@ from mlrelease.verification.figures import LOADED
 from mlrelease.verification.verify import Told, Verification, verify
 from mlrelease.workspace import Workspace
 
+Faults = dict[str, tuple[Finding, ...]]  # what entries failed, by their commit
+BY_MODEL = (*LOADED, "released", "figures", "answers", "soak")  # soak: another ledger, settled
 
-def settled(workspace: Workspace, main: str) -> Ledgers:
-    """The ledger of each environment whose effective entry verifies; read once, when asked for."""
+
+def settled(workspace: Workspace, main: str, faults: Faults | None = None) -> Ledgers:
+    """The ledger of each environment whose effective entry verifies; read once, when asked for.
+    What is left out is noted in `faults`."""
 
     @cache
     def ledger(environment: Environment) -> Ledger:
-        return settle(workspace, workspace.ledger(environment, main))
+        return settle(workspace, workspace.ledger(environment, main), faults)
 
     return ledger
 
 
-def settle(workspace: Workspace, ledger: Ledger) -> Ledger:
+def settle(workspace: Workspace, ledger: Ledger, faults: Faults | None = None) -> Ledger:
     """Leave out the newest entries that do not verify, down to one that does."""
-    while (last := ledger.effective) is not None and not confirmed(workspace, ledger, last):
+    while (last := ledger.effective) is not None and not confirmed(workspace, ledger, last, faults):
         ledger = ledger.without(last)
     return ledger
 
@@ -52,33 +56,50 @@ def shown(workspace: Workspace, ledger: Ledger) -> tuple[Ledger, str]:
         return unrefuted(workspace, ledger), f"not verified here: {error}"
 
 
-def confirmed(workspace: Workspace, ledger: Ledger, entry: Entry) -> bool:
-    """Whether this entry verifies, as of its day; remembered where it does.
+def confirmed(
+    workspace: Workspace, ledger: Ledger, entry: Entry, faults: Faults | None = None
+) -> bool:
+    """Whether this entry verifies, as of its day; remembered where it does. Else, what it failed is
+    noted in `faults`.
 
     Raises:
         UnclearError: It cannot be told now: what is away is not taken for what is forged.
     """
     if workspace.remembers(ledger.environment, entry.commit):
         return True
+    noted = {} if faults is None else faults
     try:
         change = _as_of(workspace, ledger, entry)
     except (InputError, RefusedError):  # its commit of main is gone, or the first of all
+        noted[entry.commit] = ()
         return False
     outcome = verify(workspace, change)
     if outcome.unclear:
         raise UnclearError(
             f"{ledger.environment}: entry {entry.commit[:7]} cannot be verified now: {outcome.away}"
         )
-    if not outcome.passed or not _as_recorded(change, entry, outcome):
+    failed = outcome.failed
+    if outcome.passed and not _as_recorded(change, entry, outcome):
+        text = "the entry names another release, or other answers than the model gives"
+        failed = (Finding("answers", False, text),)
+    if failed or not outcome.passed:
+        noted[entry.commit] = failed
         return False
     remember(workspace, ledger.environment, entry.commit)
     return True
 
 
-def refuted(workspace: Workspace, ledger: Ledger, entry: Entry) -> bool:
-    """Whether an entry does not verify, by all that can be told without a model."""
+def refuted(
+    workspace: Workspace, ledger: Ledger, entry: Entry, told: tuple[Finding, ...] = ()
+) -> bool:
+    """Whether an entry does not verify, by all that can be told without a model; or by what a job
+    that loads models `told`: else nothing could be released after an entry that only a model
+    refutes."""
     if workspace.remembers(ledger.environment, entry.commit):
         return False
+    failed = (one.name for one in told if not one.passed)
+    if any(name in BY_MODEL or name.endswith(" first") for name in failed):
+        return True
     try:
         change = _as_of(workspace, ledger, entry, loads=False)
     except (InputError, RefusedError):
@@ -88,6 +109,28 @@ def refuted(workspace: Workspace, ledger: Ledger, entry: Entry) -> bool:
     if outcome.unclear:
         return False
     return not outcome.passed or not _as_recorded(change, entry, outcome)
+
+
+def without(
+    workspace: Workspace, ledger: Ledger, told: Faults
+) -> tuple[Ledger, tuple[Finding, ...]]:
+    """The ledger without the newest entries that a job that loads models found not to verify, and
+    what the next entry says of them.
+
+    Raises:
+        RefusedError: One of them verifies here: else it would be judged against an older ledger.
+    """
+    said = []
+    while (last := ledger.effective) is not None and last.commit in told:
+        commit, failed = last.commit[:7], told[last.commit]
+        if not refuted(workspace, ledger, last, failed):
+            text = f"{ledger.environment}: the draft leaves out {commit}, which verifies here"
+            raise RefusedError(text)
+        ledger = ledger.without(last)
+        names = ", ".join(one.name for one in failed if not one.passed)[:100] or "its commit"
+        text = f"entry {commit} does not verify ({names}), and does not count"
+        said.append(Finding("left out", True, text))
+    return ledger, tuple(said)
 
 
 def _as_recorded(change: Change, entry: Entry, outcome: Verification) -> bool:

@@ -10,15 +10,13 @@ from mlrelease.errors import ModelError, RefusedError
 from mlrelease.evaluation.gate import NOT_REBUILT, Finding
 from mlrelease.files import canonical_json, read_json, sha256, write_atomically
 from mlrelease.policy import EnvironmentRules
+from mlrelease.programs.commit_files import write_files
 from mlrelease.programs.libraries import LibrariesError, lacking, pinned, python
 from mlrelease.programs.limits import EndedError, LimitError, limited
 from mlrelease.programs.own_code import ENGINE, engine_of
 from mlrelease.records.git import Git, GitError
-from mlrelease.records.large_files import pointed, write
 from mlrelease.records.record import Record
 from mlrelease.scoring.artifact import digest_of
-from mlrelease.source_files import made_by_tools
-from mlrelease.storage.archive import MAX_BYTES, below
 from mlrelease.training.inputs import libraries
 from mlrelease.training.train import Candidate
 from mlrelease.verification import compare
@@ -131,27 +129,18 @@ def _run(
 
 
 def _check_out(git: Git, record: Record, tree: Path) -> str:
-    """Put the files of the source commit there, byte for byte as it holds them: no attribute and no
-    filter of today decides what they are. Content in Git LFS is written where it is here; links
-    and bytecode are left out. Returns the module that makes a model again.
+    """Put the files of the source commit there, links left out, and return the module that makes a
+    model again.
 
     Raises:
         NotRebuiltError: What it needs is not here.
     """
     commit = record.source.commit
     try:
-        files = {n: facts.split()[2] for n, facts in git.tree(commit).items() if facts[:3] == "100"}
-        plain = {n: oid for n, oid in files.items() if not made_by_tools(n)}
-        found = git.objects(list(plain.values()), MAX_BYTES)
-    except GitError as error:
+        files = {n: facts for n, facts in git.tree(commit).items() if facts.startswith("100")}
+        write_files(git, commit, files, tree)
+    except (GitError, RefusedError) as error:
         raise NotRebuiltError(f"{commit[:7]}: {error}") from None
-    for name, file in zip(plain, found, strict=True):
-        if file.content is None or not below(name):
-            raise NotRebuiltError(f"{commit[:7]}: {name[:80]!a} cannot be written")
-        (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        large = pointed(file.content)
-        if not (large and write(git, name, large, tree / name)):
-            (tree / name).write_bytes(file.content)
     try:
         engine = engine_of(tree, commit)
     except RefusedError as error:
