@@ -327,6 +327,8 @@ def test_an_entry_that_only_a_model_refutes_holds_up_no_later_release(
     (said,) = (one for one in released.released.checks if one.name == "left out")
     assert said.message.startswith(f"entry {entry.commit[:7]} does not verify (rebuilt)")
     forget(world)
+    recorded = world.here.ledger("staging", world.here.git.base())
+    assert confirm.unrefuted(world.here, recorded).effective == released, "where nothing is loaded"
     assert followed(world) == released.commit
 
 

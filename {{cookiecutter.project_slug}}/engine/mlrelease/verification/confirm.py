@@ -19,6 +19,7 @@ from mlrelease.verification.verify import Told, Verification, verify
 from mlrelease.workspace import Workspace
 
 Faults = dict[str, tuple[Finding, ...]]  # what entries failed, by their commit
+LEFT_OUT = "left out"
 BY_MODEL = (*LOADED, "released", "figures", "answers", "soak")  # soak: another ledger, settled
 
 
@@ -129,7 +130,7 @@ def without(
         ledger = ledger.without(last)
         names = ", ".join(one.name for one in failed if not one.passed)[:100] or "its commit"
         text = f"entry {commit} does not verify ({names}), and does not count"
-        said.append(Finding("left out", True, text))
+        said.append(Finding(LEFT_OUT, True, text))
     return ledger, tuple(said)
 
 
@@ -154,8 +155,12 @@ def remember(workspace: Workspace, environment: str, commit: str) -> None:
 
 
 def _as_of(workspace: Workspace, ledger: Ledger, entry: Entry, loads: bool = True) -> Change:
+    told = [check.message for check in entry.released.checks if check.name == LEFT_OUT]
+
     def counts(within: Ledger, one: Entry) -> bool:
-        return confirmed(workspace, within, one) if loads else True
+        if loads:
+            return confirmed(workspace, within, one)
+        return not any(said.startswith(f"entry {one.commit[:7]} ") for said in told)
 
     environment = ledger.environment
     before = ledger.before(entry)
