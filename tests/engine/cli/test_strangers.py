@@ -151,7 +151,7 @@ def test_what_lies_beside_the_output_is_not_replaced(
 
 def test_an_output_of_ours_is_replaced(run: Run, inside: sandbox.Sandbox) -> None:
     inside.here.candidate.joinpath("holdout/holdout.parquet").rename("rows.parquet")
-    calls = ("predict rows.parquet out.csv", "predict rows.parquet out.parquet")
+    calls = ("predict rows.parquet out.csv --overwrite", "predict rows.parquet out.parquet")
     for call in (*calls, "monitor production --output drift.md"):
         for _ in range(2):
             code, _, err = run(*call.split())

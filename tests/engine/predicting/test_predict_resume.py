@@ -61,7 +61,7 @@ def run(
 
 def measure(model: Path, source: Path, target: Path, said: Path) -> None:
     """Score, and write down how many MB the process held at most."""
-    predict.predict(model, source, target)
+    predict.predict(model, source, target, overwrite=True)
     said.write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))
 
 
