@@ -59,12 +59,15 @@ def evaluated(
     directory: Path, name: str, towards: int = 0
 ) -> tuple[evaluation.Evaluation, metrics.Scored]:
     """What `evaluate` gives, with few rows for what is tested elsewhere."""
-    evaluate.LATENCY_ROWS, parity.THRESHOLDS, parity.ONLINE_ROWS = 3, 5, 5
     places = [directory / name / which for which in ("candidate", "champion")]
     candidate, champion = (Built(place, artifact.digest_of(place)) for place in places)
     _, holdout = rows(name.split()[0])
     slices = list(holdout.columns[:2])
-    return judge(candidate, champion, holdout, slices=slices, towards=towards)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "LATENCY_ROWS", 3)
+        patch.setattr(parity, "THRESHOLDS", 5)
+        patch.setattr(parity, "ONLINE_ROWS", 5)
+        return judge(candidate, champion, holdout, slices=slices, towards=towards)
 
 
 def asked(directory: Path, name: str) -> dict[str, Any]:
