@@ -61,7 +61,7 @@ class World:
         self, *arguments: str, token: str | None = None, stdin: int = subprocess.DEVNULL
     ) -> tuple[int, str]:
         """Run a verb as somebody, Ann if nobody else; its exit code, and its words on one line."""
-        return self.runs("-m", "my_model", *arguments, token=token, stdin=stdin)
+        return self.runs("-m", "mlrelease", *arguments, token=token, stdin=stdin)
 
     def runs(
         self, *arguments: str, token: str | None = None, stdin: int = subprocess.DEVNULL
@@ -364,9 +364,9 @@ def test_when_github_is_down_one_line_says_so(world: World) -> None:
 
 APPROVALS = """
 import sys
-from my_model.release.git import Git
-from my_model.release.github import GitHub
-from my_model.release.github_api import Repository
+from mlrelease.records.git import Git
+from mlrelease.github.repository import GitHub
+from mlrelease.github.api import Repository
 from pathlib import Path
 
 print(GitHub(Repository.of(Git(Path()))).approvals(sys.argv[1]))
