@@ -114,7 +114,7 @@ def prepare(here: Installation, chosen: list[Server]) -> dict[str, str]:
     here.files.mkdir(parents=True)
     script = str(HERE / "prepare.py")
     python = str(here.python("training"))
-    here.run([python, script, "my_model", str(here.project), str(here.files)], here.project)
+    here.run([python, script, str(here.project), str(here.files)], here.project)
     shutil.copytree(here.project / "candidate" / "model", here.files / "model")
     here.install("load", list(SERVERS[-1].needs))
     missing = {}

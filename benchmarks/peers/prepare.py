@@ -8,7 +8,6 @@ is compared. `OUT/rows.json` holds the rows to ask for, and the answers of that 
 them at once, which is what its offline evaluation would have seen.
 """
 
-import importlib
 import io
 import json
 import subprocess
@@ -33,7 +32,7 @@ TRAINING, ORDINARY, NULL, MISSING = 10_000, 2_000, 200, 0.05
 SEED = 7
 
 
-def main(package: str, project: Path, out: Path) -> None:
+def main(project: Path, out: Path) -> None:
     """Write the model directories, the peers' pipeline and the rows to ask for."""
     random = np.random.default_rng(SEED)
     frame = draw(random, TRAINING)
@@ -48,10 +47,11 @@ def main(package: str, project: Path, out: Path) -> None:
     subprocess.run(
         [str(Path(sys.executable).with_name("model")), "train", "--force"], cwd=project, check=True
     )
-    artifact, config, features, schema, split = (
-        importlib.import_module(f"{package}.{name}")
-        for name in ("pipeline.artifact", "config", "features", "schema", "split")
-    )
+    from mlrelease.objects import read
+    from mlrelease.params import Params
+    from mlrelease.scoring import artifact, features
+    from mlrelease.training import schema, split
+
     trained = project / "candidate" / "model"
     ours = artifact.Model.load(trained)
     if ours.card.runtime != "onnx":
@@ -64,7 +64,7 @@ def main(package: str, project: Path, out: Path) -> None:
         json.loads((trained / "golden.json").read_bytes()),
     )
 
-    settings = config.read(project / "params.yaml", config.Params)
+    settings = read(project / "params.yaml", Params)
     rows = schema.checked(settings, project)
     rows = rows[~split.holdout_mask(rows, settings)].reset_index(drop=True)
     usual = make_pipeline(
@@ -133,4 +133,4 @@ def to_json(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

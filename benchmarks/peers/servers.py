@@ -137,7 +137,7 @@ class Installation:
             [sys.executable, "-m", "cookiecutter", str(ROOT), "--no-input", "--config-file",
              str(config), "--output-dir", str(self.project.parent), python]
         )  # fmt: skip
-        project = tomllib.loads((self.project / "pyproject.toml").read_text())["project"]
+        project = tomllib.loads((self.project / "engine" / "pyproject.toml").read_text())["project"]
         self.service = list(project["dependencies"])
         self.training = self.service + project["optional-dependencies"]["training"]
         lines = (line.partition(";")[0] for line in self.training)
@@ -164,8 +164,14 @@ class Installation:
             self.run([*pip, *wanted])
             stamp.write_text(key)
         if project:  # every time: it is what changes
-            fresh = ["--no-deps", "--reinstall-package", "my-model"]
-            self.run([*pip, *fresh, str(self.project)])
+            fresh = [
+                "--no-deps",
+                "--reinstall-package",
+                "my-model",
+                "--reinstall-package",
+                "mlrelease",
+            ]
+            self.run([*pip, *fresh, str(self.project / "engine"), str(self.project)])
 
     def versions(self, environment: str) -> dict[str, str]:
         """What is installed in an environment."""
