@@ -5,7 +5,7 @@ Every verb comes by here, so what takes long to import is imported where it is u
 
 import datetime as dt
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -177,10 +177,17 @@ class Workspace:
 
     def recorded(self, entry: Entry) -> "Record":
         """The record of an entry of the ledger, as it was committed."""
+        return self.records([entry])[0]
+
+    def records(self, entries: Sequence[Entry]) -> "list[Record]":
+        """The same of several, with one question to git."""
         from mlrelease.records.record import Record
 
-        (file,) = self.git.objects([entry.record], MAX_RECORD)
-        return Record.read(file.content or b"", f"model.yaml of entry {entry.commit[:7]}")
+        files = self.git.objects([entry.record for entry in entries], MAX_RECORD)
+        return [
+            Record.read(file.content or b"", f"model.yaml of entry {entry.commit[:7]}")
+            for entry, file in zip(entries, files, strict=True)
+        ]
 
     def policy_at(self, commit: str) -> "Policy":
         """policy.yaml as it stands at a commit: a change cannot bring its own policy along."""

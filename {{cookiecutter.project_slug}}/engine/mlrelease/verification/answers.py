@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mlrelease.workspace import Workspace
 
 ROWS = 64
+LOOKED = 20  # newest entries; a ledger may have hundreds
 OTHERS = 5  # holdouts of releases before; a registry may have hundreds, of gigabytes each
 PLAIN = 16  # digits of a hash without a key, as earlier versions wrote it
 PURPOSE = b"answers to the rows of a holdout"  # so that the public digest of the rows is no key
@@ -67,11 +68,14 @@ def asked(
     and the holdouts other than its `own` that key them, of the newest and as far as they are there.
     """
     wanted, others = set[str](), dict[str, list[str]]()
+    keyed: list[Entry] = []
     for entry in entries:
         wanted |= entry.released.answers.keys()
-        digest = workspace.recorded(entry).data.holdout
-        keyed = any(len(name) > PLAIN for name in entry.released.answers)
-        if not keyed or digest in (own, *others) or len(others) == OTHERS:
+        if len(keyed) < LOOKED and any(len(name) > PLAIN for name in entry.released.answers):
+            keyed.append(entry)
+    for record in workspace.records(keyed):
+        digest = record.data.holdout
+        if digest in (own, *others) or len(others) == OTHERS:
             continue
         try:
             others[digest] = [str(workspace.store.fetch(digest)), digest]
