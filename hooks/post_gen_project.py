@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 ANSWERS: dict[str, str] = json.loads(r"""{{ cookiecutter | tojson }}""")
@@ -44,10 +45,12 @@ for name, (question, answers) in VARIANTS.items():
 
 # What `make lint` compares the engine with.
 ENGINE = Path("engine")
+for cache in list(ENGINE.rglob("__pycache__")):  # of tests that ran in the template's folder
+    shutil.rmtree(cache)
 SUMS = {
     path.relative_to(ENGINE).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
     for path in ENGINE.rglob("*")
-    if path.is_file() and path.name != "SHA256SUMS" and "__pycache__" not in path.parts
+    if path.is_file() and path.name != "SHA256SUMS"
 }
 lines = [f"{SUMS[name]}  {name}\n" for name in sorted(SUMS)]
 (ENGINE / "SHA256SUMS").write_text("".join(lines), encoding="utf-8", newline="\n")

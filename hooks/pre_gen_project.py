@@ -26,8 +26,8 @@ JOINERS = "\u200c\u200d\u200e\u200f"  # unseen, but part of Persian, Hebrew and 
 WINDOWS = re.compile("con|prn|aux|nul|(com|lpt)[0-9]")  # names of its devices
 PYTHON = {*keyword.kwlist, *keyword.softkwlist, *dir(builtins), *sys.stdlib_module_names}
 NEEDED = (
-    " arro3 arro3_core arro3_io check_jsonschema docker google httptools httpx hypothesis"
-    " markdown_it markdown_it_py matplotlib msgspec mypy numpy onnx onnxruntime pandas"
+    " arro3 arro3_core arro3_io check_jsonschema docker engine google httptools httpx hypothesis"
+    " markdown_it markdown_it_py matplotlib mlrelease msgspec mypy numpy onnx onnxruntime pandas"
     " pandas_stubs pandera pil pillow prometheus_client protobuf pyarrow pydantic pytest"
     " pytest_cov pytest_xdist pyyaml rich ruff schemathesis scikit_learn scipy skl2onnx sklearn"
     " requests skops src tests typer types_pyyaml uvicorn uvloop xdist yaml zizmor "

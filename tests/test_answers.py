@@ -96,6 +96,7 @@ REFUSED = [
     ("package_name", "modèle", "lower-case"),
     ("package_name", "x" * 41, "has 41 characters"),
     ("package_name", "class", "is taken"),
+    ("package_name", "mlrelease", "is taken"),
     ("package_name", "match", "is taken"),
     ("package_name", "print", "is taken"),
     ("package_name", "json", "is taken"),

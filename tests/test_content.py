@@ -4,6 +4,7 @@ import ast
 import fnmatch
 import json
 import re
+import shutil
 import sys
 import tomllib
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from .conftest import FOLDER, OTHER_ANSWERS, ROOT, BakedProject, run
+from .conftest import FOLDER, OTHER_ANSWERS, ROOT, BakedProject, Baker, run
 
 RENDERED = {
     ".python-version",
@@ -273,3 +274,17 @@ def pruned(kept: Any, to: Any) -> Any:
     if isinstance(to, list) and isinstance(kept, list):
         return [pruned(*pair) for pair in zip(kept, to, strict=False)]
     return kept
+
+
+def test_what_tests_leave_in_the_engine_is_not_baked(template: Path, tmp_path: Path) -> None:
+    """They run in place, where Python may keep its bytecode."""
+    copy = tmp_path / "template"
+    shutil.copytree(template, copy)
+    cache = copy / FOLDER / "engine" / "mlrelease" / "cli" / "__pycache__"
+    cache.mkdir()
+    (cache / "app.cpython-311.pyc").write_bytes(b"old")
+
+    project = Baker(copy, tmp_path / "baker").bake()
+
+    assert [name for name in project.files() if "__pycache__" in name] == []
+    assert "__pycache__" not in project.read("engine/SHA256SUMS")

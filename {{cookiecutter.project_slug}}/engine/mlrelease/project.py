@@ -62,9 +62,9 @@ def find(root: Path) -> Project:
 def package(root: Path | None = None) -> str:
     """The name of the project's package; of what is installed, where no repository is given."""
     if root:
-        return entry(root).partition(".")[0].partition(":")[0]
+        return _top(entry(root))
     found = _installed()
-    return found[0].partition(".")[0].partition(":")[0] if found else GROUP
+    return _top(found[0]) if found else GROUP
 
 
 def folder(root: Path) -> Path:
@@ -80,8 +80,7 @@ def trusted(kinds: set[str]) -> set[str]:
     """Which of these types the project that is installed here lets a model file hold."""
     found = set()
     for named in _installed():
-        own = named.partition(".")[0].partition(":")[0]
-        found |= {kind for kind in kinds if kind.startswith(f"{own}.")}
+        found |= {kind for kind in kinds if kind.startswith(f"{_top(named)}.")}
         if kinds - found:
             module, _, name = named.partition(":")
             try:
@@ -107,8 +106,9 @@ def faults(root: Path) -> Iterator[None]:
         if not ours:
             raise
         place = f"src/{own.name}/{Path(ours[-1].filename).relative_to(own).as_posix()}"
+        said = f": {error}" if isinstance(error, ImportError) else ""  # it quotes no row
         raise InputError(
-            f"{place}, line {ours[-1].lineno}: {type(error).__name__}"
+            f"{place}, line {ours[-1].lineno}: {type(error).__name__}{said}"
             " (MODEL_DEBUG=1 shows all of it)"
         ) from error
 
@@ -123,6 +123,11 @@ def entry(root: Path) -> str:
         if given := os.environ.get(VARIABLE):
             return given
         raise InputError(f"{path}: names no project; add {EXAMPLE}") from None
+
+
+def _top(named: str) -> str:
+    """The package of an entry point."""
+    return named.partition(":")[0].partition(".")[0]
 
 
 def _installed() -> list[str]:

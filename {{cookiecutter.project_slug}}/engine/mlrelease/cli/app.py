@@ -100,7 +100,7 @@ def verbs() -> typer.Typer:
 
 
 def main() -> None:
-    """Run a verb; a fault that a person can mend is one line, without a traceback."""
+    """Run a verb; a fault that a person can fix is one line, without a traceback."""
     gc.set_threshold(100_000, 10, 10)  # what start-up makes stays: looking for cycles in it is slow
     try:
         verbs()()

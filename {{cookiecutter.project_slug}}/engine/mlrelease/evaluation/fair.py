@@ -59,7 +59,7 @@ def check_split(model: Model, rival: Model, of_before: bool = False, erased: boo
     """Whether the champion, of whose fitted rows nothing is known, cannot have seen the holdout:
     the split is the same, and what it goes by. `of_before`: as earlier versions asked, which is the
     split alone; of what was released then. `erased`: there were hashes of its rows, by which all
-    others are compared, and none of the weaker rules stands in for them.
+    others are compared, and no weaker rule replaces them.
 
     Raises:
         InputError: It may have.

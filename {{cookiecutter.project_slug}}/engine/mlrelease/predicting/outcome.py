@@ -215,5 +215,5 @@ def errors_told(target: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
         raise InputError(
-            f"{target}: cannot be written: {reason}; once that is mended, start again to go on"
+            f"{target}: cannot be written: {reason}; once that is fixed, start again to go on"
         ) from None
